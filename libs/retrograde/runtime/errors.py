@@ -1,0 +1,70 @@
+"""The one exception tree of the platform.
+
+    RetrogradeError
+    ├── InvalidInputError      INVALID_ARGUMENT     a field is wrong: the message names it, its value and the fix
+    ├── NotFoundError          NOT_FOUND            no object, run, feed or task of that name
+    ├── ConflictError          ALREADY_EXISTS       the name is taken by something different
+    ├── StalePolicyError       FAILED_PRECONDITION  the policy served is older than the caller accepts
+    ├── FencedError            ABORTED              another worker holds a newer epoch of this work
+    ├── OverloadedError        RESOURCE_EXHAUSTED   the queue is full: try again later
+    └── UnavailableError       UNAVAILABLE          a peer or the store does not answer: retry
+
+Each class carries its gRPC code; one server interceptor answers with it and the client raises the same class.
+"""
+
+from __future__ import annotations
+
+import grpc
+
+
+class RetrogradeError(Exception):
+    """Root of the tree; itself means an error nobody foresaw (INTERNAL)."""
+
+    code = grpc.StatusCode.INTERNAL
+
+
+class InvalidInputError(RetrogradeError):
+    """A field is wrong."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class NotFoundError(RetrogradeError):
+    """No such thing."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
+class ConflictError(RetrogradeError):
+    """The name is taken by something different."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+
+
+class StalePolicyError(RetrogradeError):
+    """The policy served is older than the caller accepts."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class FencedError(RetrogradeError):
+    """Another worker holds a newer epoch of this work."""
+
+    code = grpc.StatusCode.ABORTED
+
+
+class OverloadedError(RetrogradeError):
+    """The queue is full."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class UnavailableError(RetrogradeError):
+    """A peer or the store does not answer."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+
+BY_CODE: dict[grpc.StatusCode, type[RetrogradeError]] = {
+    cls.code: cls for cls in (*RetrogradeError.__subclasses__(), RetrogradeError)
+}
