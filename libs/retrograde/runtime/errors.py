@@ -65,6 +65,5 @@ class UnavailableError(RetrogradeError):
     code = grpc.StatusCode.UNAVAILABLE
 
 
-BY_CODE: dict[grpc.StatusCode, type[RetrogradeError]] = {
-    cls.code: cls for cls in (*RetrogradeError.__subclasses__(), RetrogradeError)
-}
+_CLASSES: tuple[type[RetrogradeError], ...] = (*RetrogradeError.__subclasses__(), RetrogradeError)
+BY_CODE: dict[grpc.StatusCode, type[RetrogradeError]] = {cls.code: cls for cls in _CLASSES}

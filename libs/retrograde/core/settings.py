@@ -1,0 +1,121 @@
+"""Every number of the method, in one place: the paper's are defaults with their section, ours are marked ours.
+
+All models are frozen and refuse unknown keys, so that a misspelt setting is an error and never a silent default.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SearchSettings(Settings):
+    """Monte-Carlo tree search (paper, section on search)."""
+
+    num_iterations: int = Field(32, ge=1, description="Iterations per tree (paper: 32).")
+    num_actions: int = Field(8, ge=1, description="k, steps proposed per expansion (paper: 8).")
+    num_rollouts: int = Field(16, ge=0, description="M, rollouts per evaluation (paper: 16).")
+    max_depth: int = Field(50, ge=1, description="Steps from the root to a terminal at most (paper: 50).")
+    c_puct: float = Field(1.0, ge=0, description="Exploration weight (the paper is silent: ours).")
+    temperature: float = Field(1.0, ge=0, description="Of proposals and rollouts (silent: ours).")
+    top_p: float = Field(1.0, gt=0, le=1, description="Of proposals and rollouts (silent: ours).")
+    max_step_tokens: int = Field(512, ge=1, description="Tokens per step at most (silent: ours).")
+    max_rollout_tokens: int = Field(4096, ge=1, description="Tokens per rollout at most (silent: ours).")
+    length_normalised_prior: bool = Field(
+        default=True, description="Prior from the step's mean rather than summed log-probability (silent: ours)."
+    )
+    evaluate: Literal["expanded", "children"] = Field(
+        "expanded", description="M rollouts per expanded node, or per new child (paper unsettled)."
+    )
+    keep_rollouts: bool = Field(
+        default=True, description="Keep rollouts as further terminals for the linearizer (ours)."
+    )
+    wrong_reward: float = Field(0.0, description="Reward of an incorrect terminal in search; correct is 1 (silent: ours).")
+    stop_when_solved: int = Field(0, ge=0, description="End early once this many correct terminals are found; 0: never (ours).")
+
+
+class LinearizeSettings(Settings):
+    """Walks made from one tree (paper, Algorithm 1)."""
+
+    num_wrong: tuple[int, ...] = Field(
+        (1, 2, 2), description="k of each search solution wanted per problem (paper: three with k >= 1)."
+    )
+    direct: bool = Field(default=True, description="Also make one direct solution, k = 0 (paper).")
+    backtrack_from: Literal["terminal", "any"] = Field(
+        "terminal", description="Where a wrong branch is left: at its terminal (paper), or at any of its steps."
+    )
+    merge_at: Literal["deepest_common_ancestor", "root"] = Field(
+        "deepest_common_ancestor", description="Where a return leads (paper: the deepest common ancestor)."
+    )
+    self_evaluation_samples: int = Field(
+        8, ge=0, description="Judgements by the policy that must all agree on a correct terminal (paper: 8); 0: off."
+    )
+
+
+class RewriteSettings(Settings):
+    """Words for a walk (paper, section on rewriting)."""
+
+    method: Literal["template", "llm"] = Field("llm", description="Retold by the policy (paper), or by template.")
+    reflection: bool = Field(default=True, description="Say a doubt before each return (paper).")
+    reassurance_value: float = Field(
+        2.0, description="Say a reassurance after a right step of this value or more; above 1: never (silent: ours)."
+    )
+    max_attempts: int = Field(3, ge=1, description="Times an LLM rewrite may break an invariant before the template (ours).")
+    max_sentence_tokens: int = Field(256, ge=1, description="Tokens per retold step at most (ours).")
+    temperature: float = Field(0.7, ge=0, description="Of the retelling (ours).")
+
+
+class SftSettings(Settings):
+    """Supervised fine-tuning (paper, section on training)."""
+
+    num_epochs: int = Field(1, ge=1, description="(paper: 1)")
+    learning_rate: float = Field(3e-6, gt=0, description="AdamW, cosine to zero (paper: 3e-6).")
+    warmup_ratio: float = Field(0.03, ge=0, lt=1, description="(ours)")
+    weight_decay: float = Field(0.0, ge=0, description="(silent: ours)")
+    batch_size: int = Field(64, ge=1, description="Solutions per optimiser step over all ranks (silent: ours).")
+    micro_batch_tokens: int = Field(16384, ge=1, description="Padded tokens per forward pass of a rank (ours).")
+    max_tokens: int = Field(8192, ge=1, description="Longest example; longer ones are dropped and counted (paper: 8192).")
+    loss_on: Literal["all", "completion", "right_path"] = Field(
+        "all",
+        description="All tokens (paper), the completion, or the completion without the steps of wrong branches (ours).",
+    )
+    save_every: int = Field(50, ge=1, description="Optimiser steps between resumable saves (ours).")
+    num_processes: int = Field(1, ge=1, description="Ranks.")
+
+
+class RlSettings(Settings):
+    """GRPO with a verifiable reward (paper, section on RL)."""
+
+    num_steps: int = Field(100, ge=1, description="Optimiser steps (silent: ours).")
+    prompts_per_step: int = Field(64, ge=1, description="Groups per step (silent: ours).")
+    group_size: int = Field(4, ge=2, description="Samples per prompt (paper: 4).")
+    learning_rate: float = Field(1e-6, gt=0, description="(silent: ours)")
+    temperature: float = Field(1.0, gt=0, description="(silent: ours)")
+    max_tokens: int = Field(15360, ge=1, description="Longest completion (recalled from the paper: 15,360).")
+    clip_low: float = Field(0.2, gt=0, description="(silent: ours)")
+    clip_high: float = Field(0.2, gt=0, description="(silent: ours)")
+    kl_coefficient: float = Field(0.0, ge=0, description="Against the starting policy; 0: no reference model (silent: ours).")
+    normalise_std: bool = Field(default=False, description="Divide advantages by the group's deviation (ours: biased).")
+    drop_equal_groups: bool = Field(default=True, description="Groups of equal rewards carry no gradient: skip them (ours).")
+    pass_rate_band: tuple[float, float] = Field(
+        (0.01, 0.75), description="Prompts whose pass rate under the base lies in it are used (recalled: 1-75 %)."
+    )
+    micro_batch_tokens: int = Field(16384, ge=1, description="Padded tokens per forward pass of a rank (ours).")
+    save_every: int = Field(10, ge=1, description="Steps between resumable saves (ours).")
+    num_processes: int = Field(1, ge=1, description="Ranks.")
+
+
+class EvaluateSettings(Settings):
+    """Scores of an arm (paper, section on evaluation)."""
+
+    num_samples: int = Field(16, ge=1, description="pass@1 is the mean over these (paper: 16).")
+    majority: int = Field(8, ge=1, description="k of maj@k (paper: 8).")
+    temperature: float = Field(1.0, ge=0, description="(silent: ours)")
+    max_tokens: int = Field(15360, ge=1, description="Longest answer.")

@@ -1,0 +1,114 @@
+"""A recipe: one YAML file that says all of a run.
+
+`load_recipe` reads and checks it before any work starts; what is wrong is named with its path, its value and the fix.
+The recipe's hash is the identity of a run's artifacts: another recipe never continues them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from retrograde.core.settings import (
+    EvaluateSettings,
+    LinearizeSettings,
+    RewriteSettings,
+    RlSettings,
+    SearchSettings,
+    Settings,
+    SftSettings,
+)
+
+Arm = Literal["base", "best_of_n", "direct_sft", "astro_sft", "direct_rl", "astro_rl"]
+
+
+class RecipeError(ValueError):
+    """The recipe is wrong; the message has one line per fault: path, value, fix."""
+
+
+class Policy(Settings):
+    """The model the run starts from."""
+
+    checkpoint: str = Field(description="A Hugging Face directory, relative to the recipe or absolute; ~ is expanded.")
+    max_model_tokens: int = Field(512, ge=16, description="Longest prompt plus completion that is served.")
+
+
+class ProblemSource(Settings):
+    """Where a split's problems come from; `options` are the task's own (its docstring lists them)."""
+
+    options: dict[str, object] = Field(default_factory=dict, description="Checked by the task.")
+
+
+class Problems(Settings):
+    """The splits."""
+
+    search: ProblemSource
+    rl: ProblemSource | None = None
+    evaluate: ProblemSource
+
+
+class Dataset(Settings):
+    """How the two SFT arms are matched."""
+
+    match: Literal["count", "tokens"] = Field(
+        "count", description="Both arms get equally many solutions, or equally many training tokens."
+    )
+    max_solutions: int = Field(0, ge=0, description="Cap per arm; 0: as many as the smaller arm allows.")
+
+
+class Recipe(Settings):
+    """One runnable experiment."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    seed: int = 0
+    task: str
+    policy: Policy
+    problems: Problems
+    search: SearchSettings = SearchSettings()
+    linearize: LinearizeSettings = LinearizeSettings()
+    rewrite: RewriteSettings = RewriteSettings()
+    dataset: Dataset = Dataset()
+    sft: SftSettings = SftSettings()
+    rl: RlSettings | None = None
+    evaluate: EvaluateSettings = EvaluateSettings()
+    arms: tuple[Arm, ...] = ("base", "direct_sft", "astro_sft")
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits that change with any setting."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def parse_recipe(text: str, where: str = "recipe") -> Recipe:
+    """The recipe in `text` (YAML). Raises RecipeError; `where` names the file in its messages."""
+    try:
+        return Recipe.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        raise RecipeError("\n".join(_fault(where, fault) for fault in error.errors())) from error
+
+
+def load_recipe(path: Path) -> Recipe:
+    """The recipe in the file `path`, its checkpoint path made absolute. Raises RecipeError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
+    recipe = parse_recipe(text, str(path))
+    checkpoint = path.parent.joinpath(Path(recipe.policy.checkpoint).expanduser()).resolve()
+    return recipe.model_copy(update={"policy": recipe.policy.model_copy(update={"checkpoint": str(checkpoint)})})
+
+
+def _fault(where: str, fault: ErrorDetails) -> str:
+    path = ".".join(str(part) for part in fault["loc"]) or "(top)"
+    if fault["type"] == "extra_forbidden":
+        return f"{where}: {path}: unknown key; remove it or correct its spelling"
+    return f"{where}: {path}: {fault['msg']} (got {str(fault.get('input'))[:80]!r})"
