@@ -1,0 +1,171 @@
+"""Generations and rollouts: message <-> domain type. Arrays travel as packed little-endian bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrograde.core.policy import Completion, Generation, Prompt, Sampling
+from retrograde.core.rollout import RolloutGroup, Sample
+from retrograde.runtime.errors import InvalidInputError
+from retrograde.v1 import inference_service_pb2 as inference_pb2
+from retrograde.v1 import rollout_pb2
+from retrograde.wire.convert import grade_from_proto, grade_to_proto, problem_from_proto, problem_to_proto
+
+
+def int32_to_proto(values: NDArray[np.int32]) -> rollout_pb2.Int32Array:
+    """Array int32 [N] -> message."""
+    return rollout_pb2.Int32Array(data=np.asarray(values, "<i4").tobytes())
+
+
+def int32_from_proto(message: rollout_pb2.Int32Array) -> NDArray[np.int32]:
+    """Message -> array int32 [N]."""
+    return np.frombuffer(message.data, "<i4").astype(np.int32)
+
+
+def float32_to_proto(values: NDArray[np.float32]) -> rollout_pb2.Float32Array:
+    """Array float32 [N] -> message."""
+    return rollout_pb2.Float32Array(data=np.asarray(values, "<f4").tobytes())
+
+
+def float32_from_proto(message: rollout_pb2.Float32Array) -> NDArray[np.float32]:
+    """Message -> array float32 [N]."""
+    return np.frombuffer(message.data, "<f4").astype(np.float32)
+
+
+def sampling_to_proto(sampling: Sampling) -> inference_pb2.Sampling:
+    """Sampling -> message."""
+    return inference_pb2.Sampling(
+        n=sampling.n,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        max_tokens=sampling.max_tokens,
+        stop=sampling.stop,
+        include_stop=sampling.include_stop,
+        seed=sampling.seed,
+        logprobs=sampling.logprobs,
+    )
+
+
+def sampling_from_proto(message: inference_pb2.Sampling) -> Sampling:
+    """Message -> Sampling; an absent n is 1, an absent top_p is 1.0. Raises InvalidInputError on a bad value."""
+    if message.max_tokens == 0:
+        raise InvalidInputError("sampling.max_tokens: 0 generates nothing; ask for at least 1")
+    if message.temperature < 0:
+        raise InvalidInputError(f"sampling.temperature: {message.temperature} is negative; 0 is greedy")
+    return Sampling(
+        n=message.n or 1,
+        temperature=message.temperature,
+        top_p=message.top_p or 1.0,
+        max_tokens=message.max_tokens,
+        stop=tuple(message.stop),
+        include_stop=message.include_stop,
+        seed=message.seed if message.HasField("seed") else None,
+        logprobs=message.logprobs,
+    )
+
+
+def generate_request(prompt: Prompt, sampling: Sampling, min_policy_version: int = 0) -> inference_pb2.GenerateRequest:
+    """(Prompt, Sampling) -> request."""
+    request = inference_pb2.GenerateRequest(
+        sampling=sampling_to_proto(sampling), min_policy_version=min_policy_version, assistant_prefix=prompt.begun
+    )
+    if prompt.chat:
+        request.chat = prompt.text
+    else:
+        request.text = prompt.text
+    return request
+
+
+def _completion_to_proto(completion: Completion) -> inference_pb2.Completion:
+    return inference_pb2.Completion(
+        token_ids=int32_to_proto(completion.token_ids),
+        logprobs=float32_to_proto(completion.logprobs),
+        text=completion.text,
+        finish_reason=completion.finish_reason,
+        logprob=completion.logprob,
+    )
+
+
+def _completion_from_proto(message: inference_pb2.Completion) -> Completion:
+    return Completion(
+        text=message.text,
+        token_ids=int32_from_proto(message.token_ids),
+        logprobs=float32_from_proto(message.logprobs),
+        logprob=message.logprob,
+        finish_reason=message.finish_reason,
+    )
+
+
+def generation_to_proto(generation: Generation) -> inference_pb2.GenerateResponse:
+    """Generation -> message."""
+    return inference_pb2.GenerateResponse(
+        completions=[_completion_to_proto(completion) for completion in generation.completions],
+        policy_version=generation.policy_version,
+        prompt_token_ids=int32_to_proto(generation.prompt_token_ids),
+        cached_tokens=generation.cached_tokens,
+        engine_seconds=generation.engine_seconds,
+    )
+
+
+def generation_from_proto(message: inference_pb2.GenerateResponse) -> Generation:
+    """Message -> Generation."""
+    return Generation(
+        completions=tuple(_completion_from_proto(completion) for completion in message.completions),
+        policy_version=message.policy_version,
+        prompt_token_ids=int32_from_proto(message.prompt_token_ids),
+        cached_tokens=message.cached_tokens,
+        engine_seconds=message.engine_seconds,
+    )
+
+
+def sample_to_proto(sample: Sample) -> rollout_pb2.Sample:
+    """Sample -> message."""
+    return rollout_pb2.Sample(
+        token_ids=int32_to_proto(sample.token_ids),
+        logprobs=float32_to_proto(sample.logprobs),
+        text=sample.text,
+        finish_reason=sample.finish_reason,
+        grade=grade_to_proto(sample.grade),
+        reward=sample.reward,
+        backtracks=sample.backtracks,
+    )
+
+
+def sample_from_proto(message: rollout_pb2.Sample) -> Sample:
+    """Message -> Sample."""
+    return Sample(
+        token_ids=int32_from_proto(message.token_ids),
+        logprobs=float32_from_proto(message.logprobs),
+        text=message.text,
+        finish_reason=message.finish_reason,
+        grade=grade_from_proto(message.grade),
+        reward=message.reward,
+        backtracks=message.backtracks,
+    )
+
+
+def rollout_group_to_proto(group: RolloutGroup) -> rollout_pb2.RolloutGroup:
+    """RolloutGroup -> message."""
+    return rollout_pb2.RolloutGroup(
+        id=group.id,
+        lease_id=group.lease_id,
+        problem=problem_to_proto(group.problem),
+        prompt_token_ids=int32_to_proto(group.prompt_token_ids),
+        samples=[sample_to_proto(sample) for sample in group.samples],
+        policy_version=group.policy_version,
+        epoch=group.epoch,
+    )
+
+
+def rollout_group_from_proto(message: rollout_pb2.RolloutGroup) -> RolloutGroup:
+    """Message -> RolloutGroup."""
+    return RolloutGroup(
+        id=message.id,
+        lease_id=message.lease_id,
+        problem=problem_from_proto(message.problem),
+        prompt_token_ids=int32_from_proto(message.prompt_token_ids),
+        samples=tuple(sample_from_proto(sample) for sample in message.samples),
+        policy_version=message.policy_version,
+        epoch=message.epoch,
+    )
