@@ -1,4 +1,4 @@
-"""What the algorithms ask of a model and of a judge, as Protocols: production passes gRPC clients, tests scripted ones."""
+"""What the algorithms ask of a model and of a judge, as Protocols: gRPC clients or scripted fakes."""
 
 from __future__ import annotations
 

@@ -37,8 +37,12 @@ class SearchSettings(Settings):
     keep_rollouts: bool = Field(
         default=True, description="Keep rollouts as further terminals for the linearizer (ours)."
     )
-    wrong_reward: float = Field(0.0, description="Reward of an incorrect terminal in search; correct is 1 (silent: ours).")
-    stop_when_solved: int = Field(0, ge=0, description="End early once this many correct terminals are found; 0: never (ours).")
+    wrong_reward: float = Field(
+        0.0, description="Reward of an incorrect terminal in search; correct is 1 (silent: ours)."
+    )
+    stop_when_solved: int = Field(
+        0, ge=0, description="End early once this many correct terminals are found; 0: never (ours)."
+    )
 
 
 class LinearizeSettings(Settings):
@@ -67,7 +71,9 @@ class RewriteSettings(Settings):
     reassurance_value: float = Field(
         2.0, description="Say a reassurance after a right step of this value or more; above 1: never (silent: ours)."
     )
-    max_attempts: int = Field(3, ge=1, description="Times an LLM rewrite may break an invariant before the template (ours).")
+    max_attempts: int = Field(
+        3, ge=1, description="Times an LLM rewrite may break an invariant before the template (ours)."
+    )
     max_sentence_tokens: int = Field(256, ge=1, description="Tokens per retold step at most (ours).")
     temperature: float = Field(0.7, ge=0, description="Of the retelling (ours).")
 
@@ -81,7 +87,9 @@ class SftSettings(Settings):
     weight_decay: float = Field(0.0, ge=0, description="(silent: ours)")
     batch_size: int = Field(64, ge=1, description="Solutions per optimiser step over all ranks (silent: ours).")
     micro_batch_tokens: int = Field(16384, ge=1, description="Padded tokens per forward pass of a rank (ours).")
-    max_tokens: int = Field(8192, ge=1, description="Longest example; longer ones are dropped and counted (paper: 8192).")
+    max_tokens: int = Field(
+        8192, ge=1, description="Longest example; longer ones are dropped and counted (paper: 8192)."
+    )
     loss_on: Literal["all", "completion", "right_path"] = Field(
         "all",
         description="All tokens (paper), the completion, or the completion without the steps of wrong branches (ours).",
@@ -101,9 +109,13 @@ class RlSettings(Settings):
     max_tokens: int = Field(15360, ge=1, description="Longest completion (recalled from the paper: 15,360).")
     clip_low: float = Field(0.2, gt=0, description="(silent: ours)")
     clip_high: float = Field(0.2, gt=0, description="(silent: ours)")
-    kl_coefficient: float = Field(0.0, ge=0, description="Against the starting policy; 0: no reference model (silent: ours).")
+    kl_coefficient: float = Field(
+        0.0, ge=0, description="Against the starting policy; 0: no reference model (silent: ours)."
+    )
     normalise_std: bool = Field(default=False, description="Divide advantages by the group's deviation (ours: biased).")
-    drop_equal_groups: bool = Field(default=True, description="Groups of equal rewards carry no gradient: skip them (ours).")
+    drop_equal_groups: bool = Field(
+        default=True, description="Groups of equal rewards carry no gradient: skip them (ours)."
+    )
     pass_rate_band: tuple[float, float] = Field(
         (0.01, 0.75), description="Prompts whose pass rate under the base lies in it are used (recalled: 1-75 %)."
     )

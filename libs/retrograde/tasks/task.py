@@ -76,5 +76,7 @@ def load_task(name: str) -> Task:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise TaskError(f"task: {name!r} is unknown; use a module of retrograde.tasks or a dotted module name") from error
+        raise TaskError(
+            f"task: {name!r} is unknown; use a module of retrograde.tasks or a dotted module name"
+        ) from error
     return cast("Task", module.TASK)

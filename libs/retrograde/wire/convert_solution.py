@@ -37,7 +37,7 @@ class SolutionSet:
     provenance: Provenance = field(default_factory=Provenance)
 
 
-def rewriter_to_proto(rewriter: Rewriter) -> solution_pb2.Rewriter:
+def rewriter_to_proto(rewriter: Rewriter) -> solution_pb2.Rewriter.ValueType:
     """Rewriter -> message value."""
     return _REWRITER.to_proto(rewriter)  # type: ignore[no-any-return]
 

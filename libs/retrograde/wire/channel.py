@@ -1,0 +1,82 @@
+"""A channel to one service: deadlines, retries on UNAVAILABLE, and the domain error raised again at the caller's side.
+
+Retries live here and in the broker's redelivery, nowhere else. A call is retried only while the service does not
+answer (UNAVAILABLE): every RPC of ours is idempotent or leased, so a repeated call is safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+
+from retrograde.runtime.errors import BY_CODE, RetrogradeError, UnavailableError
+
+T = TypeVar("T")
+
+MAX_MESSAGE_BYTES = 256 * 1024 * 1024
+_OPTIONS = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 2.0
+
+
+def domain_error(error: grpc.aio.AioRpcError) -> RetrogradeError:
+    """The error the service raised, as its own class again; a missed deadline is UnavailableError."""
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return UnavailableError(error.details() or "deadline exceeded")
+    return BY_CODE.get(error.code(), RetrogradeError)(error.details() or error.code().name.lower())
+
+
+class ServiceClient:
+    """Base of the typed clients: an async context manager around one channel.
+
+    `patience_seconds` bounds how long a call waits for a service that is away (restarting, say) before it raises
+    UnavailableError; `deadline_seconds` bounds one attempt.
+    """
+
+    def __init__(self, address: str, *, patience_seconds: float = 300.0, deadline_seconds: float = 600.0) -> None:
+        self.address = address
+        self._patience = patience_seconds
+        self._deadline = deadline_seconds
+        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._channel.close(None)
+
+    async def _call(self, method: Callable[..., Awaitable[T]], request: object) -> T:
+        """One unary call, repeated while the service is away."""
+        give_up = asyncio.get_running_loop().time() + self._patience
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return await method(request, timeout=self._deadline)
+            except grpc.aio.AioRpcError as error:
+                late = asyncio.get_running_loop().time() + pause > give_up
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or late:
+                    raise domain_error(error) from error
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    async def _stream(self, method: Callable[..., AsyncIterable[T]], request: object) -> AsyncIterator[T]:
+        """A server stream; not repeated here, for only the caller knows where it stopped."""
+        try:
+            async for message in method(request):
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise domain_error(error) from error

@@ -1,0 +1,188 @@
+"""One typed client per service: domain types in, domain types out.
+
+Each is an async context manager: `async with InferenceClient("127.0.0.1:50051") as policy: ...`. InferenceClient is a
+`core.policy.Policy` and VerifierClient a `core.policy.Verifier`, so the algorithms take them as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from retrograde.core.policy import Generation, Prompt, Sampling
+from retrograde.core.problem import Grade, Problem
+from retrograde.core.rollout import RolloutGroup
+from retrograde.core.solution import Rewriter, SearchTrace, Solution
+from retrograde.v1 import inference_service_pb2 as inference_pb2
+from retrograde.v1 import rewriter_service_pb2 as rewriter_pb2
+from retrograde.v1 import rollouts_service_pb2 as rollouts_pb2
+from retrograde.v1 import run_pb2
+from retrograde.v1 import search_service_pb2 as search_pb2
+from retrograde.v1 import trainer_service_pb2 as trainer_pb2
+from retrograde.v1 import verifier_service_pb2 as verifier_pb2
+from retrograde.v1.inference_service_pb2_grpc import InferenceServiceStub
+from retrograde.v1.rewriter_service_pb2_grpc import RewriterServiceStub
+from retrograde.v1.rollouts_service_pb2_grpc import RolloutsServiceStub
+from retrograde.v1.search_service_pb2_grpc import SearchServiceStub
+from retrograde.v1.trainer_service_pb2_grpc import TrainerServiceStub
+from retrograde.v1.verifier_service_pb2_grpc import VerifierServiceStub
+from retrograde.wire.channel import ServiceClient
+from retrograde.wire.convert import grade_from_proto, problem_to_proto, trace_from_proto, trace_to_proto
+from retrograde.wire.convert_rollout import generate_request, generation_from_proto, rollout_group_from_proto
+from retrograde.wire.convert_solution import rewriter_to_proto, solution_from_proto
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What the inference pool serves now."""
+
+    checkpoint_key: str
+    policy_version: int
+    max_model_tokens: int
+    running_requests: int
+    waiting_requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A feed of rollouts as it stands."""
+
+    num_prompts: int
+    num_acknowledged: int
+    policy_version: int
+
+
+class InferenceClient(ServiceClient):
+    """The policy."""
+
+    async def generate(self, prompt: Prompt, sampling: Sampling, min_policy_version: int = 0) -> Generation:
+        """Draws `sampling.n` completions. Raises StalePolicyError under a policy older than asked for."""
+        stub = InferenceServiceStub(self._channel)
+        response = await self._call(stub.Generate, generate_request(prompt, sampling, min_policy_version))
+        return generation_from_proto(response)
+
+    async def score(self, prompt: str, continuations: Sequence[str]) -> list[float]:
+        """Summed log-probability in nats of each continuation after `prompt`."""
+        stub = InferenceServiceStub(self._channel)
+        request = inference_pb2.ScoreRequest(prompt=prompt, continuations=continuations)
+        return list((await self._call(stub.Score, request)).logprobs)
+
+    async def load_weights(self, checkpoint_key: str, policy_version: int = 0) -> tuple[int, float]:
+        """Serves the checkpoint; 0 takes the next version. Returns (policy version, seconds requests waited)."""
+        stub = InferenceServiceStub(self._channel)
+        request = inference_pb2.LoadWeightsRequest(checkpoint_key=checkpoint_key, policy_version=policy_version)
+        response = await self._call(stub.LoadWeights, request)
+        return response.policy_version, response.gap_seconds
+
+    async def get_model(self) -> Model:
+        """What is served now."""
+        stub = InferenceServiceStub(self._channel)
+        model = await self._call(stub.GetModel, inference_pb2.GetModelRequest())
+        return Model(
+            model.checkpoint_key,
+            model.policy_version,
+            model.max_model_tokens,
+            model.running_requests,
+            model.waiting_requests,
+        )
+
+
+class VerifierClient(ServiceClient):
+    """The judge."""
+
+    async def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Grade]:
+        """One grade per (problem, completion), in order."""
+        request = verifier_pb2.VerifyRequest(
+            items=[verifier_pb2.VerifyItem(problem=problem_to_proto(problem), text=text) for problem, text in items]
+        )
+        response = await self._call(VerifierServiceStub(self._channel).Verify, request)
+        return [grade_from_proto(grade) for grade in response.grades]
+
+
+class SearchClient(ServiceClient):
+    """Searches single problems while the caller looks on."""
+
+    async def search(
+        self, problem: Problem, settings_json: str = "", seed: int = 0
+    ) -> AsyncIterator[search_pb2.SearchResponse]:
+        """Progress after each iteration; the last message carries the tree."""
+        request = search_pb2.SearchRequest(problem=problem_to_proto(problem), settings_json=settings_json, seed=seed)
+        async for message in self._stream(SearchServiceStub(self._channel).Search, request):
+            yield message
+
+
+class RewriterClient(ServiceClient):
+    """Walks and words from stored trees."""
+
+    async def linearize(self, tree_key: str, settings_json: str = "") -> tuple[list[SearchTrace], dict[str, int]]:
+        """(walks, how many were refused by which reason)."""
+        request = rewriter_pb2.LinearizeRequest(tree_key=tree_key, settings_json=settings_json)
+        response = await self._call(RewriterServiceStub(self._channel).Linearize, request)
+        return [trace_from_proto(trace) for trace in response.traces], dict(response.rejected)
+
+    async def rewrite(self, trace: SearchTrace, rewriter: Rewriter) -> tuple[Solution, list[str]]:
+        """(solution, invariants that refused attempts broke)."""
+        request = rewriter_pb2.RewriteRequest(trace=trace_to_proto(trace), rewriter=rewriter_to_proto(rewriter))
+        response = await self._call(RewriterServiceStub(self._channel).Rewrite, request)
+        return solution_from_proto(response.solution), list(response.violations)
+
+
+class RolloutsClient(ServiceClient):
+    """Rollouts for a trainer."""
+
+    async def open_feed(self, feed: str, prompts_key: str, settings_json: str = "") -> Feed:
+        """Creates the feed or finds it again; leases of an earlier session of this trainer are handed back."""
+        request = rollouts_pb2.OpenFeedRequest(feed=feed, prompts_key=prompts_key, settings_json=settings_json)
+        response = await self._call(RolloutsServiceStub(self._channel).OpenFeed, request)
+        return Feed(response.num_prompts, response.num_acknowledged, response.policy_version)
+
+    async def pull(self, feed: str, num_groups: int, min_policy_version: int = 0) -> AsyncIterator[RolloutGroup]:
+        """`num_groups` leased groups, as they become ready. After an error pull the rest again."""
+        request = rollouts_pb2.PullRolloutsRequest(
+            feed=feed, num_groups=num_groups, min_policy_version=min_policy_version
+        )
+        async for message in self._stream(RolloutsServiceStub(self._channel).PullRollouts, request):
+            yield rollout_group_from_proto(message.group)
+
+    async def ack(self, feed: str, lease_ids: Sequence[str]) -> int:
+        """The groups are used for good. Returns how many the feed has acknowledged in all."""
+        request = rollouts_pb2.AckRolloutsRequest(feed=feed, lease_ids=lease_ids)
+        return (await self._call(RolloutsServiceStub(self._channel).AckRollouts, request)).num_acknowledged
+
+    async def publish_policy(self, feed: str, checkpoint_key: str, policy_version: int = 0) -> tuple[int, float]:
+        """Samples come from this checkpoint from now on. Returns (policy version, seconds requests waited)."""
+        request = rollouts_pb2.PublishPolicyRequest(
+            feed=feed, checkpoint_key=checkpoint_key, policy_version=policy_version
+        )
+        response = await self._call(RolloutsServiceStub(self._channel).PublishPolicy, request)
+        return response.policy_version, response.gap_seconds
+
+
+class TrainerClient(ServiceClient):
+    """Runs and their stages."""
+
+    async def create_run(self, run_id: str, recipe_yaml: str) -> run_pb2.Run:
+        """Creates the run, or finds it. Raises ConflictError for another recipe under the same id."""
+        request = trainer_pb2.CreateRunRequest(run_id=run_id, recipe_yaml=recipe_yaml)
+        return (await self._call(TrainerServiceStub(self._channel).CreateRun, request)).run
+
+    async def get_run(self, run_id: str) -> run_pb2.Run:
+        """The run now. Raises NotFoundError."""
+        request = trainer_pb2.GetRunRequest(run_id=run_id)
+        return (await self._call(TrainerServiceStub(self._channel).GetRun, request)).run
+
+    async def list_runs(self) -> list[run_pb2.Run]:
+        """All runs of the store, newest first."""
+        response = await self._call(TrainerServiceStub(self._channel).ListRuns, trainer_pb2.ListRunsRequest())
+        return list(response.runs)
+
+    async def cancel_run(self, run_id: str) -> run_pb2.Run:
+        """Stops the run where it is; its artifacts stay."""
+        request = trainer_pb2.CancelRunRequest(run_id=run_id)
+        return (await self._call(TrainerServiceStub(self._channel).CancelRun, request)).run
+
+    async def watch_run(self, run_id: str) -> AsyncIterator[run_pb2.Run]:
+        """The run now and after each change, until it ends."""
+        request = trainer_pb2.WatchRunRequest(run_id=run_id)
+        async for message in self._stream(TrainerServiceStub(self._channel).WatchRun, request):
+            yield message.run
