@@ -1,0 +1,1 @@
+"""Graded rollouts for any trainer: leased, acknowledged once, stamped with the policy that gave them."""

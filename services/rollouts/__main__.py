@@ -1,0 +1,34 @@
+"""`python -m services.rollouts --config FILE`: the rollouts service."""
+
+from __future__ import annotations
+
+import asyncio
+
+from retrograde.runtime.process import Process
+from retrograde.runtime.settings import load_settings
+
+from retrograde.v1.rollouts_service_pb2_grpc import add_RolloutsServiceServicer_to_server
+from retrograde.wire.clients import InferenceClient, VerifierClient
+from services.rollouts.feed import Feeds
+from services.rollouts.servicer import RolloutsServicer
+from services.rollouts.settings import RolloutsSettings
+
+
+async def run(settings: RolloutsSettings) -> None:
+    """Builds the service and serves until told to stop."""
+    async with Process("rollouts", settings) as process:
+        inference = await process.enter(InferenceClient(settings.inference))
+        verifier = await process.enter(VerifierClient(settings.verifier))
+        slots = asyncio.Semaphore(settings.max_groups_in_flight)
+        servicer = RolloutsServicer(Feeds(process.store, inference, verifier, slots), inference)
+        process.add_servicer(add_RolloutsServiceServicer_to_server, servicer, "retrograde.v1.RolloutsService")
+        await process.serve()
+
+
+def main() -> None:
+    """Entry point."""
+    asyncio.run(run(load_settings(RolloutsSettings)))
+
+
+if __name__ == "__main__":
+    main()

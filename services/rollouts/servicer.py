@@ -1,0 +1,72 @@
+"""The RPCs: from message, call, to message."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from pydantic import ValidationError
+
+from retrograde.runtime.errors import InvalidInputError
+from retrograde.v1 import rollouts_service_pb2 as pb
+from retrograde.v1.rollouts_service_pb2_grpc import RolloutsServiceServicer
+from retrograde.wire.clients import InferenceClient
+from retrograde.wire.convert_rollout import rollout_group_to_proto
+from services.rollouts.feed import Feeds
+from services.rollouts.metrics import GROUPS, SWAP_SECONDS
+from services.rollouts.settings import FeedSettings
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RolloutsServicer(RolloutsServiceServicer):
+    """Feeds any trainer."""
+
+    def __init__(self, feeds: Feeds, inference: InferenceClient) -> None:
+        self._feeds = feeds
+        self._inference = inference
+
+    async def OpenFeed(self, request: pb.OpenFeedRequest, context: Context) -> pb.OpenFeedResponse:
+        """Creates or finds the feed."""
+        feed = await self._feeds.open(request.feed, request.prompts_key, _settings(request.settings_json))
+        model = await self._inference.get_model()
+        return pb.OpenFeedResponse(
+            num_prompts=len(feed.problems),
+            num_acknowledged=len(feed.ledger.used),
+            policy_version=model.policy_version,
+        )
+
+    async def PullRollouts(
+        self, request: pb.PullRolloutsRequest, context: Context
+    ) -> AsyncIterator[pb.PullRolloutsResponse]:
+        """Streams leased groups."""
+        if request.num_groups == 0:
+            raise InvalidInputError("num_groups: 0 pulls nothing; ask for at least 1")
+        feed = await self._feeds.get(request.feed)
+        async for group in feed.pull(request.num_groups, request.min_policy_version):
+            GROUPS.labels(outcome="delivered").inc()
+            yield pb.PullRolloutsResponse(group=rollout_group_to_proto(group))
+
+    async def AckRollouts(self, request: pb.AckRolloutsRequest, context: Context) -> pb.AckRolloutsResponse:
+        """The groups are used for good."""
+        feed = await self._feeds.get(request.feed)
+        num_acknowledged = await feed.acknowledge(request.lease_ids)
+        GROUPS.labels(outcome="acknowledged").inc(len(request.lease_ids))
+        return pb.AckRolloutsResponse(num_acknowledged=num_acknowledged)
+
+    async def PublishPolicy(self, request: pb.PublishPolicyRequest, context: Context) -> pb.PublishPolicyResponse:
+        """Loads the weights into the inference pool."""
+        version, gap_seconds = await self._inference.load_weights(request.checkpoint_key, request.policy_version)
+        SWAP_SECONDS.observe(gap_seconds)
+        return pb.PublishPolicyResponse(policy_version=version, gap_seconds=gap_seconds)
+
+
+def _settings(text: str) -> FeedSettings:
+    try:
+        return FeedSettings.model_validate_json(text or "{}")
+    except ValidationError as error:
+        fault = error.errors()[0]
+        path = ".".join(str(part) for part in fault["loc"])
+        raise InvalidInputError(f"settings_json.{path}: {fault['msg']} (got {fault.get('input')!r})") from error
