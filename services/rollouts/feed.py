@@ -146,7 +146,7 @@ class Feeds:
 
     async def open(self, name: str, prompts_key: str, settings: FeedSettings) -> Feed:
         """A trainer's new session on feed `name`. Raises ConflictError when it exists with another description."""
-        description = {"prompts_key": prompts_key, "settings": settings.model_dump(mode="json")}
+        description: dict[str, object] = {"prompts_key": prompts_key, "settings": settings.model_dump(mode="json")}
         async with self.lock:
             await asyncio.to_thread(self._describe, name, description)
         feed = await self.get(name)

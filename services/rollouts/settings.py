@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pydantic import Field
-from retrograde.runtime.settings import ServiceSettings
 
 from retrograde.core.settings import Settings
+from retrograde.runtime.settings import ServiceSettings
 
 
 class RolloutsSettings(ServiceSettings):

@@ -1,0 +1,1 @@
+"""Runs: their lifecycle, their stages, and the training jobs they launch."""

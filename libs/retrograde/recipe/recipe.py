@@ -59,6 +59,9 @@ class Dataset(Settings):
     match: Literal["count", "tokens"] = Field(
         "count", description="Both arms get equally many solutions, or equally many training tokens."
     )
+    direct_share: float = Field(
+        0.25, ge=0, le=1, description="Share of direct solutions in the astro arm's data (paper: one in four)."
+    )
     max_solutions: int = Field(0, ge=0, description="Cap per arm; 0: as many as the smaller arm allows.")
 
 

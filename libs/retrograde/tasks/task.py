@@ -59,6 +59,13 @@ class Task(Protocol):
     def returns(self, problem: Problem, text: str) -> tuple[int, int]:
         """(returns to an earlier state told in `text`, those of them that name a real earlier state)."""
 
+    def verdict_start(self, step: str) -> int | None:
+        """Character offset from which a terminal step states its own verdict; None when it states none.
+
+        Training that masks the steps of wrong branches keeps the loss from here on: saying "that is not the target"
+        is right even after a wrong step.
+        """
+
     def step_prompt(self, problem: Problem, so_far: str, step: str) -> str:
         """Few-shot request to an LLM to retell `step` as prose that continues `so_far`."""
 

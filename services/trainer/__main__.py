@@ -1,0 +1,39 @@
+"""`python -m services.trainer --config FILE`: the trainer service."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from retrograde.runtime.process import Process
+
+from retrograde.runtime.settings import load_settings
+from retrograde.v1.trainer_service_pb2_grpc import add_TrainerServiceServicer_to_server
+from retrograde.wire.clients import InferenceClient, VerifierClient
+from services.trainer.controller import Controller
+from services.trainer.launch import LocalBackend
+from services.trainer.servicer import TrainerServicer
+from services.trainer.settings import TrainerSettings
+
+
+async def run(settings: TrainerSettings) -> None:
+    """Builds the service and serves until told to stop."""
+    async with Process("trainer", settings) as process:
+        policy = await process.enter(InferenceClient(settings.inference))
+        verifier = await process.enter(VerifierClient(settings.verifier))
+        backend = LocalBackend(Path(settings.work_dir), settings.job_attempts)
+        controller = Controller(settings, process.store, process.broker, policy, verifier, backend)
+        process.add_servicer(
+            add_TrainerServiceServicer_to_server, TrainerServicer(controller), "retrograde.v1.TrainerService"
+        )
+        process.add_worker(controller.work)
+        await process.serve()
+
+
+def main() -> None:
+    """Entry point."""
+    asyncio.run(run(load_settings(TrainerSettings)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The RPCs: from message, call, to message."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from retrograde.runtime.errors import InvalidInputError
+from retrograde.v1 import trainer_service_pb2 as pb
+from retrograde.v1.trainer_service_pb2_grpc import TrainerServiceServicer
+from services.trainer.controller import Controller
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+_RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+class TrainerServicer(TrainerServiceServicer):
+    """The lifecycle of runs."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+
+    async def CreateRun(self, request: pb.CreateRunRequest, context: Context) -> pb.CreateRunResponse:
+        """Creates or finds the run."""
+        if not _RUN_ID.fullmatch(request.run_id):
+            raise InvalidInputError(
+                f"run_id: {request.run_id!r} must be 1 to 63 of a-z, 0-9 and '-', beginning with a letter or digit"
+            )
+        return pb.CreateRunResponse(run=await self._controller.create(request.run_id, request.recipe_yaml))
+
+    async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
+        """The run now."""
+        return pb.GetRunResponse(run=(await self._controller.record(request.run_id)).run)
+
+    async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
+        """All runs."""
+        return pb.ListRunsResponse(runs=await self._controller.list())
+
+    async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
+        """Stops the run."""
+        return pb.CancelRunResponse(run=await self._controller.cancel(request.run_id))
+
+    async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
+        """Streams the run's changes."""
+        record = await self._controller.record(request.run_id)
+        async for run in record.watch():
+            yield pb.WatchRunResponse(run=run)

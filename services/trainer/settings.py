@@ -1,0 +1,18 @@
+"""Settings of the trainer service."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from retrograde.runtime.settings import ServiceSettings
+
+
+class TrainerSettings(ServiceSettings):
+    """The process."""
+
+    inference: str = Field(description="Address of the inference service, host:port.")
+    verifier: str = Field(description="Address of the verifier service, host:port.")
+    rollouts: str = Field(description="Address of the rollouts service, host:port.")
+    work_dir: str = Field(description="Scratch folder of the training jobs: logs and configurations.")
+    job_attempts: int = Field(5, ge=1, description="Starts of one training job before its stage fails.")
+    evaluation_requests: int = Field(64, ge=1, description="Problems sampled at the same time in an evaluation.")

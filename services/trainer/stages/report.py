@@ -1,0 +1,23 @@
+"""Last stage: the report, from artifacts alone."""
+
+from __future__ import annotations
+
+import asyncio
+
+from retrograde.analysis.report import write_report
+
+from retrograde.core.problem import Cost
+from services.trainer.stages.stage import Progress, RunContext
+
+
+class ReportStage:
+    """Stores `report.json` and `report.html`."""
+
+    name = "report"
+    unit = "files"
+
+    async def run(self, context: RunContext, progress: Progress) -> Cost:
+        """See Stage."""
+        await asyncio.to_thread(write_report, context.store, context.key())
+        await progress(2, 2, "report.json, report.html")
+        return Cost()

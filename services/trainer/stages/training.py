@@ -1,0 +1,156 @@
+"""SFT and RL of one arm: a training job, launched and watched. Its checkpoint is `checkpoints/<arm>`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from retrograde.core.problem import Cost
+from retrograde.core.settings import RlSettings
+from retrograde.runtime.errors import InvalidInputError
+from services.trainer.launch import Job
+from services.trainer.stages.stage import Progress, RunContext
+
+_LOOK_EVERY_SECONDS = 1.0
+
+
+class SftJobConfig(BaseModel):
+    """What the SFT job reads; the same fields as its own settings, checked there."""
+
+    store: str
+    dataset_key: str
+    init_checkpoint: str
+    output_key: str
+    job_key: str
+    work_dir: str
+    seed: int
+    sft: dict[str, object]
+
+
+class GrpoJobConfig(BaseModel):
+    """What the GRPO job reads; the same fields as its own settings, checked there."""
+
+    store: str
+    rollouts: str
+    feed: str
+    prompts_key: str
+    init_checkpoint: str
+    output_key: str
+    policies_key: str
+    job_key: str
+    work_dir: str
+    seed: int
+    rl: dict[str, object]
+
+
+class SftStage:
+    """Fine-tunes the base on one training set ("direct" or "astro")."""
+
+    unit = "steps"
+
+    def __init__(self, data: str) -> None:
+        self.data = data
+        self.name = f"sft {data}"
+
+    async def run(self, context: RunContext, progress: Progress) -> Cost:
+        """See Stage."""
+        arm = f"{self.data}_sft"
+        config = SftJobConfig(
+            store=context.settings.store,
+            dataset_key=context.key(f"datasets/{self.data}.jsonl"),
+            init_checkpoint=context.key("checkpoints/base"),
+            output_key=context.key("checkpoints", arm),
+            job_key=context.key("jobs", arm),
+            work_dir=str(Path(context.settings.work_dir) / context.run_id / arm),
+            seed=context.recipe.seed,
+            sft=context.recipe.sft.model_dump(mode="json"),
+        )
+        num_processes = context.recipe.sft.num_processes
+        job = Job(context.run_id, arm, "services.trainer.job.sft", config, num_processes)
+        return await _run_job(context, job, progress)
+
+
+class RlStage:
+    """GRPO on one arm, from its SFT checkpoint."""
+
+    unit = "steps"
+
+    def __init__(self, data: str, settings: RlSettings) -> None:
+        self.data = data
+        self.settings = settings
+        self.name = f"rl {data}"
+
+    async def run(self, context: RunContext, progress: Progress) -> Cost:
+        """See Stage."""
+        if context.recipe.problems.rl is None:
+            raise InvalidInputError("problems.rl: an RL arm needs its prompts; name them in the recipe")
+        arm = f"{self.data}_rl"
+        config = self._config(context, arm)
+        job = Job(context.run_id, arm, "services.trainer.job.grpo", config, self.settings.num_processes)
+        return await _run_job(context, job, progress, total=self.settings.num_steps)
+
+    def _config(self, context: RunContext, arm: str) -> GrpoJobConfig:
+        return GrpoJobConfig(
+            store=context.settings.store,
+            rollouts=context.settings.rollouts,
+            feed=context.key("feeds", arm),
+            prompts_key=context.key("problems/rl_band.jsonl"),
+            init_checkpoint=context.key("checkpoints", f"{self.data}_sft"),
+            output_key=context.key("checkpoints", arm),
+            policies_key=context.key("policies", arm),
+            job_key=context.key("jobs", arm),
+            work_dir=str(Path(context.settings.work_dir) / context.run_id / arm),
+            seed=context.recipe.seed,
+            rl=self.settings.model_dump(mode="json"),
+        )
+
+
+async def _run_job(context: RunContext, job: Job, progress: Progress, total: int = 0) -> Cost:
+    """Launches the job unless its checkpoint is there, and reports its steps meanwhile."""
+    if not await asyncio.to_thread(context.store.exists, context.key("checkpoints", job.name, "MANIFEST.json")):
+        watcher = asyncio.create_task(_report_steps(context, job, progress, total))
+        try:
+            await context.backend.run(job)
+        finally:
+            watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watcher
+    steps = await asyncio.to_thread(_steps, context, job)
+    await progress(len(steps), len(steps), "")
+    return await asyncio.to_thread(_job_cost, context, steps)
+
+
+async def _report_steps(context: RunContext, job: Job, progress: Progress, total: int) -> None:
+    while True:
+        steps = await asyncio.to_thread(_steps, context, job)
+        if steps:
+            latest = json.loads(await asyncio.to_thread(context.store.get, steps[-1]))
+            await progress(len(steps), int(latest.get("num_steps", total)), _detail(latest))
+        else:
+            await progress(0, total, "starting")
+        await asyncio.sleep(_LOOK_EVERY_SECONDS)
+
+
+def _steps(context: RunContext, job: Job) -> list[str]:
+    return list(context.store.list(context.key("jobs", job.name, "steps", "")))
+
+
+def _detail(metrics: dict[str, float]) -> str:
+    shown = ("loss", "reward", "completions/mean_length", "backtracks")
+    return "  ".join(f"{name.rpartition('/')[2]} {metrics[name]:.3g}" for name in shown if name in metrics)
+
+
+def _job_cost(context: RunContext, steps: list[str]) -> Cost:
+    """Sums what the steps say of themselves."""
+    cost = Cost()
+    for key in steps:
+        metrics = json.loads(context.store.get(key))
+        cost.prompt_tokens += int(metrics.get("prompt_tokens", 0))
+        cost.generated_tokens += int(metrics.get("generated_tokens", 0))
+        cost.verifier_calls += int(metrics.get("verifier_calls", 0))
+        cost.accelerator_seconds += float(metrics.get("step_seconds", 0.0))
+    return cost
