@@ -1,0 +1,98 @@
+"""Where GRPO's groups come from: the rollouts service in production, a script in tests.
+
+The job is synchronous, the client is not: `GrpcFeed` runs the client's event loop for the length of each call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+from retrograde.core.rollout import RolloutGroup
+from retrograde.runtime.errors import UnavailableError
+from retrograde.runtime.logs import get_logger
+from retrograde.wire.clients import RolloutsClient
+from services.trainer.job.settings import GrpoJobSettings
+
+log = get_logger(__name__)
+_PAUSE_SECONDS = 1.0
+
+
+class RolloutSource(Protocol):
+    """One feed of graded groups, as the trainer sees it."""
+
+    def open(self) -> None:
+        """Creates the feed or finds it again; what an earlier life of this trainer had leased is handed back."""
+
+    def pull(self, num_groups: int, min_policy_version: int) -> list[RolloutGroup]:
+        """Waits for `num_groups` leased groups sampled under that policy or a newer one; fewer when the feed ends."""
+
+    def ack(self, lease_ids: Sequence[str]) -> None:
+        """These groups are used for good. Leases that are gone are fine."""
+
+    def publish(self, checkpoint_key: str) -> int:
+        """From now on samples come from this checkpoint; returns its policy version."""
+
+
+class GrpcFeed:
+    """RolloutSource over gRPC. A context manager."""
+
+    def __init__(self, settings: GrpoJobSettings) -> None:
+        self._settings = settings
+        self._feed = settings.feed
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        self._client = self._runner.run(self._connect())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._runner.run(self._client.__aexit__(kind, error, trace))
+        self._runner.close()
+
+    def open(self) -> None:
+        """See RolloutSource."""
+        settings = json.dumps(self._settings.feed_settings)
+        self._runner.run(self._client.open_feed(self._feed, self._settings.prompts_key, settings))
+
+    def pull(self, num_groups: int, min_policy_version: int) -> list[RolloutGroup]:
+        """See RolloutSource."""
+        return self._runner.run(self._pull(num_groups, min_policy_version))
+
+    def ack(self, lease_ids: Sequence[str]) -> None:
+        """See RolloutSource."""
+        if lease_ids:
+            self._runner.run(self._client.ack(self._feed, lease_ids))
+
+    def publish(self, checkpoint_key: str) -> int:
+        """See RolloutSource."""
+        version, gap_seconds = self._runner.run(self._client.publish_policy(self._feed, checkpoint_key))
+        log.info("policy published", checkpoint_key=checkpoint_key, policy_version=version, gap_seconds=gap_seconds)
+        return version
+
+    async def _connect(self) -> RolloutsClient:
+        return await RolloutsClient(self._settings.rollouts).__aenter__()
+
+    async def _pull(self, num_groups: int, min_policy_version: int) -> list[RolloutGroup]:
+        """Pulls until all are here or the feed ends; a stream that breaks is taken up where it stopped."""
+        groups: dict[str, RolloutGroup] = {}
+        give_up = asyncio.get_running_loop().time() + self._settings.patience_seconds
+        while len(groups) < num_groups:
+            before = len(groups)
+            try:
+                async for group in self._client.pull(self._feed, num_groups - before, min_policy_version):
+                    groups[group.id] = group
+            except UnavailableError as error:
+                if asyncio.get_running_loop().time() > give_up:
+                    raise
+                log.warning("pull broke off", reason=str(error), num_groups=len(groups))
+                await asyncio.sleep(_PAUSE_SECONDS)
+            else:
+                if len(groups) == before:
+                    break
+        return list(groups.values())

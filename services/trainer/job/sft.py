@@ -1,0 +1,27 @@
+"""Supervised fine-tuning, as a process: `torchrun --nproc-per-node N -m services.trainer.job.sft --config job.yaml`.
+
+Does nothing where the output is already complete. Killed at any moment, the same command continues from the last save.
+"""
+
+from __future__ import annotations
+
+from retrograde.runtime.adapters import open_store
+from retrograde.runtime.settings import load_settings
+from services.trainer.job.outcome import finished, process
+from services.trainer.job.settings import SftJobSettings
+
+
+def main() -> None:
+    """Reads the settings and trains."""
+    settings = load_settings(SftJobSettings)
+    with process("trainer-sft", settings.engine):
+        store = open_store(settings.store)
+        if finished(store, settings.output_key):
+            return
+        from services.trainer.job.sft_loop import train  # noqa: PLC0415 - seconds of imports, only where there is work
+
+        train(settings, store)
+
+
+if __name__ == "__main__":
+    main()
