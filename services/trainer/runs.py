@@ -102,13 +102,15 @@ class RunRecord:
 
     async def watch(self) -> AsyncIterator[run_pb2.Run]:
         """The run now and after each change, until it ends."""
+        seen = -1
         while True:
+            async with self._changed:
+                while self._num_saves <= seen:
+                    await self._changed.wait()
             seen = self._num_saves
             yield self.run
             if self.run.state in ENDED:
                 return
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._num_saves > seen)
 
     def _stage(self, name: str) -> run_pb2.Stage:
         for stage in self.run.stages:

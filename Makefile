@@ -1,0 +1,78 @@
+# The commands of this repository; `make help` lists them.
+# `make demo` and `make test` work on a fresh machine: each first runs `setup`.
+
+PYTHON ?= python3.11
+CACHE  := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/retrograde
+BUF_VERSION := 1.75.0
+BIN    := .venv/bin
+STAMP  := .venv/.installed
+BUF    := $(CACHE)/buf-$(BUF_VERSION)/node_modules/.bin/buf
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export RETROGRADE_BUF := $(BUF)
+
+.PHONY: help setup demo demo-smollm2 test test-fast base-model protos fmt lint types layers size requirements clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(STAMP) $(if $(shell command -v npm),$(BUF)) ## everything the other targets need, in .venv/ and $(CACHE)
+
+$(STAMP): requirements/local.txt requirements/overrides.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing; install Python 3.11, or name one: make PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "setup: installing the local profile into .venv (about 6 GB, a minute or two on a fast line)"
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements/local.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BUF):
+	@echo "setup: installing buf $(BUF_VERSION) into $(CACHE)"
+	npm install --silent --no-fund --no-audit --prefix $(CACHE)/buf-$(BUF_VERSION) @bufbuild/buf@$(BUF_VERSION)
+	@touch $@
+
+demo: $(STAMP) ## the whole loop on countdown, at most 20 minutes; the report is build/demo/report.html
+	retrograde run recipes/countdown.yaml --out build/demo
+
+demo-smollm2: $(STAMP) ## the loop on word problems with a real language model; the report is build/demo-smollm2/report.html
+	$(BIN)/python tools/smollm2.py
+	retrograde run recipes/smollm2.yaml --out build/demo-smollm2
+
+test: setup ## all tests; a tier whose tools are missing is skipped with one line, or fails if CI=true
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-fast: setup ## the tests that need Python only
+	$(BIN)/python -m pytest -m "not engine and not chaos" $(PYTEST_ARGS)
+
+base-model: $(STAMP) ## trains the shipped base model of the countdown recipe again, from nothing
+	$(BIN)/python tools/base_model/train.py
+
+protos: setup ## generates libs/retrograde/v1 from protos/
+	$(BUF) lint protos
+	$(BIN)/python tools/protos.py libs
+
+fmt: $(STAMP) ## formats the code
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+
+lint: setup ## ruff, and buf over the protos
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BUF) lint protos
+	$(BUF) breaking protos --against protos/released.binpb
+
+types: $(STAMP) ## mypy --strict
+	$(BIN)/mypy libs services
+
+layers: $(STAMP) ## which package may import which
+	$(BIN)/lint-imports
+
+size: $(STAMP) ## sizes of functions and files against the budget, into build/size.json
+	$(BIN)/python tools/size.py
+
+requirements: $(STAMP) ## compiles requirements/local.txt again, with hashes
+	$(BIN)/uv pip compile requirements/local.in --overrides requirements/overrides.txt --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/local.txt
+
+clean: ## removes what the other targets left in the repository, the environment excepted
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

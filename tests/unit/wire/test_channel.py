@@ -1,0 +1,68 @@
+"""Clients raise the service's own error class, and wait out a service that is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+
+from retrograde.core.problem import Problem, Verdict
+from retrograde.runtime.errors import NotFoundError, UnavailableError
+from retrograde.v1 import verdict_pb2
+from retrograde.v1 import verifier_service_pb2 as pb
+from retrograde.v1.verifier_service_pb2_grpc import VerifierServiceServicer, add_VerifierServiceServicer_to_server
+from retrograde.wire.clients import VerifierClient
+
+PROBLEM = Problem("p", "t", "s", "1")
+
+
+class Scripted(VerifierServiceServicer):
+    """Answers each call with the next item of a script: a status to abort with, or a verdict."""
+
+    def __init__(self, *script: grpc.StatusCode | verdict_pb2.Verdict.ValueType) -> None:
+        self.script = list(script)
+
+    async def Verify(self, request: pb.VerifyRequest, context: grpc.aio.ServicerContext[Any, Any]) -> pb.VerifyResponse:
+        item = self.script.pop(0)
+        if isinstance(item, grpc.StatusCode):
+            await context.abort(item, "scripted")
+        return pb.VerifyResponse(grades=[verdict_pb2.Grade(verdict=item) for _ in request.items])
+
+
+@asynccontextmanager
+async def serving(servicer: VerifierServiceServicer) -> AsyncIterator[str]:
+    server = grpc.aio.server()
+    add_VerifierServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
+
+
+async def test_unavailable_is_retried() -> None:
+    """A service that was away twice still answers the call."""
+    away = grpc.StatusCode.UNAVAILABLE
+    async with serving(Scripted(away, away, verdict_pb2.VERDICT_CORRECT)) as address, VerifierClient(address) as client:
+        assert [grade.verdict for grade in await client.verify([(PROBLEM, "1")])] == [Verdict.CORRECT]
+
+
+async def test_an_error_is_not_retried_and_keeps_its_class() -> None:
+    """NOT_FOUND is raised as NotFoundError at the first answer."""
+    script = Scripted(grpc.StatusCode.NOT_FOUND, verdict_pb2.VERDICT_CORRECT)
+    async with serving(script) as address, VerifierClient(address) as client:
+        with pytest.raises(NotFoundError, match="scripted"):
+            await client.verify([(PROBLEM, "1")])
+    assert script.script == [verdict_pb2.VERDICT_CORRECT]
+
+
+async def test_patience_is_bounded() -> None:
+    """A service that stays away raises UnavailableError once patience is over."""
+    async with VerifierClient("127.0.0.1:9", patience_seconds=0.3) as client:
+        with pytest.raises(UnavailableError):
+            await asyncio.wait_for(client.verify([(PROBLEM, "1")]), 10)

@@ -1,0 +1,133 @@
+"""Conversions between messages and domain types lose nothing and refuse what they do not know."""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+import pytest
+
+from retrograde.core.policy import Completion, Generation, Sampling
+from retrograde.core.problem import Cost, Grade, Problem, Provenance, Verdict
+from retrograde.core.rollout import RolloutGroup, Sample
+from retrograde.core.solution import (
+    Move,
+    MoveKind,
+    Rewriter,
+    SearchTrace,
+    Sentence,
+    SentenceKind,
+    Solution,
+    SolutionKind,
+)
+from retrograde.core.tree import Node, NodeOrigin, SearchTree
+from retrograde.runtime.errors import InvalidInputError
+from retrograde.v1 import tree_pb2, verdict_pb2
+from retrograde.wire import convert, convert_rollout, convert_solution
+
+PROBLEM = Problem("p1", "countdown", "Numbers: 3 7 7, target: 28.", "28", "generated", "3")
+PROVENANCE = Provenance("r1", "abc", "0.1.0", 7, 3, ("runs/r1/trees/p1.pb",), Cost(10, 20, 3, 1.5, 0.5))
+
+
+def small_tree() -> SearchTree:
+    """Root, one expanded child, one terminal from a rollout."""
+    tree = SearchTree(PROBLEM, num_iterations=2, provenance=PROVENANCE)
+    child = tree.add(Node(0, NodeOrigin.EXPANSION, " 3 * 7 = 21\n", -0.5, 6, 0.25, 2, 0.5, expanded=True))
+    tree.add(Node(child, NodeOrigin.ROLLOUT, "no\n", grade=Grade(Verdict.INCORRECT, "33 is not 28", "33")))
+    return tree
+
+
+def test_tree_survives_the_wire() -> None:
+    """A tree read back is equal, children included."""
+    message = tree_pb2.SearchTree.FromString(convert.tree_to_proto(small_tree()).SerializeToString())
+    assert convert.tree_from_proto(message) == small_tree()
+
+
+def test_unknown_tree_version_is_refused() -> None:
+    """A tree of a later format is refused with its version named."""
+    message = convert.tree_to_proto(small_tree())
+    message.version = 99
+    with pytest.raises(InvalidInputError, match=r"tree\.version: 99"):
+        convert.tree_from_proto(message)
+
+
+def test_tree_with_a_parent_that_comes_later_is_refused() -> None:
+    """Node order is checked, so that no reader meets a cycle."""
+    message = convert.tree_to_proto(small_tree())
+    message.nodes[1].parent = 2
+    with pytest.raises(InvalidInputError, match=r"nodes\[1\]\.parent: 2"):
+        convert.tree_from_proto(message)
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_every_verdict_survives_the_wire(verdict: Verdict) -> None:
+    """No verdict becomes another one."""
+    grade = Grade(verdict, "why", "28")
+    assert convert.grade_from_proto(convert.grade_to_proto(grade)) == grade
+
+
+def test_unspecified_verdict_is_refused() -> None:
+    """An absent verdict is an error and never a silent default."""
+    with pytest.raises(InvalidInputError, match="verdict: value 0"):
+        convert.grade_from_proto(verdict_pb2.Grade())
+
+
+def test_enum_member_missing_on_one_side_is_an_error() -> None:
+    """A message value without a domain member is found when the map is made."""
+
+    class Half(enum.Enum):
+        CORRECT = 1
+
+    with pytest.raises(ValueError, match="have no member in Half"):
+        convert.EnumMap(Half, verdict_pb2.Verdict, "VERDICT")
+
+
+def test_solution_set_survives_the_wire() -> None:
+    """Sentences keep their node, kind and side of the path."""
+    solution = Solution(
+        id="p1-0",
+        problem=PROBLEM,
+        prompt="Solution:\n",
+        sentences=(Sentence(SentenceKind.STEP, "a\n", 1, on_path=False), Sentence(SentenceKind.RETURN, "b\n", 0)),
+        kind=SolutionKind.SEARCH,
+        rewriter=Rewriter.LLM_THEN_TEMPLATE,
+        trace=SearchTrace("k", (Move(MoveKind.STEP, 1), Move(MoveKind.BACKTRACK, 0)), (1, 2)),
+        provenance=PROVENANCE,
+    )
+    solutions = convert_solution.SolutionSet("p1", (solution,), {"no_correct": 1}, PROVENANCE)
+    message = convert_solution.solution_set_to_proto(solutions)
+    assert convert_solution.solution_set_from_proto(message) == solutions
+
+
+def test_generation_survives_the_wire() -> None:
+    """Token ids and log-probabilities come back bit for bit."""
+    completion = Completion(
+        "hi", np.array([1, -2, 3], np.int32), np.array([-0.5, -1.25, 0], np.float32), -1.75, "length"
+    )
+    generation = Generation((completion,), 4, np.array([9], np.int32), 1, 0.25)
+    back = convert_rollout.generation_from_proto(convert_rollout.generation_to_proto(generation))
+    assert back.completions[0].token_ids.tolist() == [1, -2, 3]
+    assert back.completions[0].logprobs.tolist() == [-0.5, -1.25, 0.0]
+    assert (back.policy_version, back.cached_tokens, back.engine_seconds) == (4, 1, 0.25)
+    assert (back.completions[0].finish_reason, back.prompt_token_ids.tolist()) == ("length", [9])
+
+
+def test_sampling_survives_the_wire_and_zero_tokens_are_refused() -> None:
+    """All sampling settings come back; a request that generates nothing is an error."""
+    sampling = Sampling(4, 0.7, 0.9, 32, ("\n",), include_stop=True, seed=0, logprobs=True)
+    message = convert_rollout.sampling_to_proto(sampling)
+    assert convert_rollout.sampling_from_proto(message) == sampling
+    message.max_tokens = 0
+    with pytest.raises(InvalidInputError, match=r"sampling\.max_tokens: 0"):
+        convert_rollout.sampling_from_proto(message)
+
+
+def test_rollout_group_survives_the_wire() -> None:
+    """A group comes back with rewards, versions and leases."""
+    sample = Sample(
+        np.array([5], np.int32), np.array([-1], np.float32), "x", "stop", Grade(Verdict.CORRECT, "", "28"), 1.0, 2
+    )
+    group = RolloutGroup("0000-0000001", "lease", PROBLEM, np.array([1, 2], np.int32), (sample,), 3, 0)
+    back = convert_rollout.rollout_group_from_proto(convert_rollout.rollout_group_to_proto(group))
+    assert (back.id, back.lease_id, back.problem, back.policy_version) == (group.id, "lease", PROBLEM, 3)
+    assert (back.samples[0].reward, back.samples[0].backtracks, back.samples[0].grade.answer) == (1.0, 2, "28")
