@@ -28,7 +28,9 @@ class Node:
     """A step and its statistics.
 
     `logprob` is the step's summed log-probability in nats, `prior` is pi(a|S) among its siblings, `visits` is N(S,a),
-    `value` is Q(S,a). `grade` is set on terminals only.
+    `value` is Q(S,a). `grade` is set on terminals only. `reward` is R(S), what the node's own evaluation gave: its
+    verdict's reward on a terminal, the mean over its rollouts elsewhere, None while there is none. It is not stored
+    with the tree: Q and N hold it, and a search is continued from its log.
     """
 
     parent: int
@@ -42,6 +44,7 @@ class Node:
     expanded: bool = False
     grade: Grade | None = None
     children: list[int] = field(default_factory=list)
+    reward: float | None = field(default=None, compare=False)
 
     @property
     def is_terminal(self) -> bool:
@@ -81,6 +84,10 @@ class SearchTree:
     def steps(self, node: int) -> list[str]:
         """Texts of the steps from the root to `node`; the root has none."""
         return [self.nodes[index].step for index in self.path(node)[1:]]
+
+    def depth(self, node: int) -> int:
+        """Steps from the root to `node`."""
+        return len(self.path(node)) - 1
 
     def terminals(self) -> Iterator[int]:
         """Indices of all terminals, oldest first."""
