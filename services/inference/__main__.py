@@ -1,0 +1,50 @@
+"""`python -m services.inference --config FILE.yaml`: serves one policy until SIGTERM.
+
+checkpoint -> engine (a child process) -> PolicyServer (gate, versions, swaps) -> gRPC, and HTTP beside it if asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from retrograde.runtime.process import Process
+
+from retrograde.runtime.settings import load_settings
+from retrograde.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
+from services.inference import engine, openai
+from services.inference.servicer import InferenceServicer
+from services.inference.serving import Limits, PolicyServer, starting_point
+from services.inference.settings import InferenceSettings
+from services.inference.weights import Checkpoints
+
+
+async def run(settings: InferenceSettings) -> None:
+    """Serves until drained."""
+    engine.prepare_environment(settings)
+    async with Process("inference", settings) as process:
+        checkpoints = Checkpoints(
+            process.store,
+            settings.model_name,
+            settings.cache,
+            keep=settings.cache_checkpoints,
+            keep_bytes=settings.cache_bytes,
+        )
+        served, folder = await asyncio.to_thread(starting_point, checkpoints, settings.checkpoint)
+        running = await process.enter(engine.start(settings, folder))
+        limits = Limits(settings.max_n, settings.max_pending_sequences)
+        policy = PolicyServer(running, checkpoints, limits, served, folder)
+        process.add_servicer(
+            add_InferenceServiceServicer_to_server, InferenceServicer(policy), "retrograde.v1.InferenceService"
+        )
+        if settings.openai_port:
+            await process.enter(openai.serve(running, settings))
+        await process.serve()
+
+
+def main() -> None:
+    """Reads the settings and serves."""
+    asyncio.run(run(load_settings(InferenceSettings)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""What runs inside the engine's own processes, where the model is.
+
+**Swapping weights.** vLLM's `reload_weights` loads a checkpoint into the model that stands. On a CPU each matrix also has
+a private copy in the kernel's layout; the reload renews those of the layers the checkpoint names, but not that of an
+output head tied to the embedding, which no checkpoint names: the model would go on predicting with the old head. So it
+is repacked here.
+
+**Dying.** A service that is killed cannot stop its children, and an orphaned engine would keep a gigabyte and its
+threads. Linux sends a process a signal when its parent dies, if it asks. vLLM imports this module in each process that
+holds a part of the model (`worker_extension_cls`), before the model is loaded; that import asks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import signal
+import sys
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+class EngineChild:
+    """Mixed into vLLM's worker class; its methods are called by name from the service (`collective_rpc`)."""
+
+    model_runner: Any
+
+    def swap_weights(self, folder: str) -> None:
+        """Loads the checkpoint in `folder` into the model. No request may be in flight."""
+        from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead  # noqa: PLC0415
+
+        self.model_runner.reload_weights(weights_path=folder)
+        for module in self.model_runner.get_model().modules():
+            if isinstance(module, ParallelLMHead):
+                module.quant_method.process_weights_after_loading(module)
+
+
+def die_with_parent() -> None:
+    """Asks the kernel for SIGKILL when the parent process ends (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if multiprocessing.parent_process() is not None:
+    die_with_parent()

@@ -1,0 +1,81 @@
+"""The OpenAI-compatible HTTP API: vLLM's own app on the same engine, so that any client of that API can talk to it.
+
+It listens on loopback unless told otherwise, and only its model routes are served: vLLM's control routes stay open
+even behind an API key. Its requests are held during a weight swap like all others (the engine itself pauses).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from retrograde.runtime.errors import InvalidInputError
+from retrograde.runtime.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from services.inference.engine import Engine
+    from services.inference.settings import InferenceSettings
+
+_SERVED_PREFIXES = ("/v1/", "/health")
+_START_SECONDS = 30.0
+
+log = get_logger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def serve(engine: Engine, settings: InferenceSettings) -> AsyncIterator[None]:
+    """Serves HTTP until left. Raises InvalidInputError when the port cannot be had."""
+    import uvicorn  # noqa: PLC0415
+    from vllm.entrypoints.launchers.launcher import NoSignalServer  # noqa: PLC0415
+
+    app = await _app(engine.llm, settings)
+    host, port = settings.openai_host, settings.openai_port
+    server = NoSignalServer(uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False))
+    app.state.server = server
+    task = asyncio.create_task(_run(server))
+    try:
+        await _started(server, task, settings)
+        log.info("http api ready", host=host, port=port)
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def _run(server: Any) -> None:
+    """Ends the task only: uvicorn leaves with SystemExit when it cannot bind."""
+    with contextlib.suppress(SystemExit):
+        await server.serve()
+
+
+async def _started(server: Any, task: asyncio.Task[None], settings: InferenceSettings) -> None:
+    async with asyncio.timeout(_START_SECONDS):
+        while not server.started:
+            if task.done():
+                raise InvalidInputError(
+                    f"openai_port: cannot listen on {settings.openai_host}:{settings.openai_port}; "
+                    "free the port or choose another (0 turns the HTTP API off)"
+                )
+            await asyncio.sleep(0.01)
+
+
+async def _app(llm: Any, settings: InferenceSettings) -> Any:
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state  # noqa: PLC0415
+    from vllm.entrypoints.launchers.app import build_app  # noqa: PLC0415
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser  # noqa: PLC0415
+    from vllm.utils.argparse_utils import FlexibleArgumentParser  # noqa: PLC0415
+
+    parser = make_arg_parser(FlexibleArgumentParser())
+    args = parser.parse_args(["--model", llm.model_config.model, "--served-model-name", settings.model_name])
+    tasks = await llm.get_supported_tasks()
+    app = build_app(args, tasks, llm.model_config)
+    await init_app_state(llm, app.state, args, tasks)
+    app.router.routes[:] = [each for each in app.router.routes if _is_served(each)]
+    return app
+
+
+def _is_served(route: Any) -> bool:
+    return getattr(route, "path", "").startswith(_SERVED_PREFIXES)

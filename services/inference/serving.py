@@ -1,0 +1,250 @@
+"""The served policy: checks a request, passes the gate, asks the engine, stamps the version; swaps the weights.
+
+A request's policy version is read inside the gate, where no swap can happen until the answer is complete. A swap
+fetches and checks the checkpoint while requests still run, then closes the gate, loads, remembers what is served in
+the store, and opens it again: a service killed at any moment comes back with the last version it answered with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from retrograde.core.policy import Generation, Prompt, Sampling
+from retrograde.runtime.errors import ConflictError, InvalidInputError, OverloadedError, StalePolicyError
+from retrograde.runtime.logs import get_logger
+from services.inference import metrics
+from services.inference.gate import Gate
+from services.inference.weights import Checkpoints, Served, check_fits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from services.inference.engine import Drawn
+    from services.inference.words import Words
+
+log = get_logger(__name__)
+
+
+class Engine(Protocol):
+    """What is asked of the engine; services.inference.engine.Engine is it in production."""
+
+    words: Words
+    max_model_tokens: int
+    num_token_ids: int
+
+    async def generate(self, prompt_ids: Sequence[int], sampling: Sampling, stop_token_ids: Sequence[int]) -> Drawn:
+        """`sampling.n` completions."""
+
+    async def score(self, prompt_ids: Sequence[int], continuation_ids: Sequence[int]) -> float:
+        """Log-probability of the continuation."""
+
+    async def load(self, folder: Path) -> None:
+        """Swaps the weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request: a prompt in words or in token ids, and how to draw."""
+
+    prompt: Prompt | tuple[int, ...]
+    sampling: Sampling
+    stop_token_ids: tuple[int, ...] = ()
+    min_policy_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One per continuation: summed log-probability in nats, and tokens."""
+
+    logprobs: tuple[float, ...]
+    num_tokens: tuple[int, ...]
+    policy_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one caller, and all together, may ask for."""
+
+    max_n: int
+    max_pending_sequences: int
+
+
+class PolicyServer:
+    """Serves one model. `served` and `folder` are what it serves now, and where its files lie."""
+
+    def __init__(self, engine: Engine, checkpoints: Checkpoints, limits: Limits, served: Served, folder: Path) -> None:
+        self.served = served
+        self.gate = Gate()
+        self._engine = engine
+        self._checkpoints = checkpoints
+        self._limits = limits
+        self._folder = folder
+        self._pending_sequences = 0
+        self._swapping = asyncio.Lock()
+        metrics.RUNNING_REQUESTS.set_function(lambda: self.gate.inside)
+        metrics.WAITING_REQUESTS.set_function(lambda: self.gate.waiting)
+        metrics.POLICY_VERSION.set_function(lambda: self.served.policy_version)
+
+    @property
+    def max_model_tokens(self) -> int:
+        """Prompt and completion together."""
+        return self._engine.max_model_tokens
+
+    async def generate(self, ask: Ask) -> Generation:
+        """Draws the completions asked for; a completion that reaches the model's length ends with "length".
+
+        Raises:
+            InvalidInputError: a field is out of range, or the prompt fills the model's length.
+            OverloadedError: too many sequences are pending.
+            StalePolicyError: the policy is older than asked for.
+        """
+        ids = self._encode(ask.prompt)
+        self._check(ask, ids)
+        self._take(ask.sampling.n)
+        try:
+            async with self.gate.passing():
+                return await self._generate(ask, ids)
+        finally:
+            self._pending_sequences -= ask.sampling.n
+
+    async def _generate(self, ask: Ask, ids: Sequence[int]) -> Generation:
+        version = self.served.policy_version
+        if version < ask.min_policy_version:
+            raise StalePolicyError(f"min_policy_version: {ask.min_policy_version} is not served yet, {version} is")
+        start = time.perf_counter()
+        drawn = await self._engine.generate(ids, ask.sampling, ask.stop_token_ids)
+        metrics.PROMPT_TOKENS.inc(len(ids))
+        metrics.CACHED_TOKENS.inc(drawn.cached_tokens)
+        metrics.GENERATED_TOKENS.inc(sum(each.num_tokens for each in drawn.completions))
+        return Generation(
+            completions=drawn.completions,
+            policy_version=version,
+            prompt_token_ids=np.asarray(ids, np.int32),
+            cached_tokens=drawn.cached_tokens,
+            engine_seconds=time.perf_counter() - start,
+        )
+
+    def _encode(self, prompt: Prompt | tuple[int, ...]) -> Sequence[int]:
+        return self._engine.words.encode(prompt) if isinstance(prompt, Prompt) else prompt
+
+    def _check(self, ask: Ask, ids: Sequence[int]) -> None:
+        """Raises InvalidInputError, naming the field, for what the engine could not do."""
+        sampling, most = ask.sampling, self.max_model_tokens
+        if sampling.n > self._limits.max_n:
+            raise InvalidInputError(f"sampling.n: {sampling.n} is over this service's limit of {self._limits.max_n}")
+        if not 0 < sampling.top_p <= 1:
+            raise InvalidInputError(f"sampling.top_p: {sampling.top_p} is not in (0, 1]; 1 is off")
+        if "" in sampling.stop:
+            raise InvalidInputError("sampling.stop: a stop string is empty; leave it out")
+        if sampling.max_tokens > most:
+            raise InvalidInputError(f"sampling.max_tokens: {sampling.max_tokens} is over the model's length, {most}")
+        self._check_prompt(ids)
+
+    def _check_prompt(self, ids: Sequence[int], field: str = "prompt") -> None:
+        if not ids:
+            raise InvalidInputError(f"{field}: it has no tokens; send at least one")
+        if len(ids) >= self.max_model_tokens:
+            raise InvalidInputError(
+                f"{field}: {len(ids)} tokens leave no room in the model's length, {self.max_model_tokens}; shorten it"
+            )
+        if min(ids) < 0 or max(ids) >= self._engine.num_token_ids:
+            raise InvalidInputError(f"{field}: a token id is outside 0..{self._engine.num_token_ids - 1}")
+
+    def _take(self, num_sequences: int) -> None:
+        if self._pending_sequences + num_sequences > self._limits.max_pending_sequences:
+            metrics.REFUSED_REQUESTS.inc()
+            raise OverloadedError(
+                f"sampling.n: {num_sequences} more sequences would pass the {self._limits.max_pending_sequences} "
+                f"that may be pending ({self._pending_sequences} are); try again later"
+            )
+        self._pending_sequences += num_sequences
+
+    async def score(self, prompt: str, continuations: Sequence[str]) -> Scores:
+        """Log-probability of each continuation after `prompt`. Raises as `generate` does."""
+        words = self._engine.words
+        ids = words.encode(Prompt(prompt))
+        told = [words.encode_continuation(text) for text in continuations]
+        for index, each in enumerate(told):
+            self._check_prompt([*ids, *each], f"continuations[{index}]")
+        self._take(len(told))
+        try:
+            async with self.gate.passing():
+                version = self.served.policy_version
+                logprobs = await asyncio.gather(*(self._engine.score(ids, each) for each in told))
+        finally:
+            self._pending_sequences -= len(told)
+        return Scores(tuple(logprobs), tuple(len(each) for each in told), version)
+
+    async def load_weights(self, checkpoint_key: str, policy_version: int) -> tuple[int, float]:
+        """Serves the checkpoint under `policy_version` (0: the next). Returns (version, seconds requests waited).
+
+        Asking again for what is served already does nothing: (version, 0.0).
+
+        Raises:
+            InvalidInputError: no such checkpoint, or not one of this model; what is served stays.
+            ConflictError: the version is not newer than the one served.
+        """
+        if not checkpoint_key:
+            raise InvalidInputError("checkpoint_key: it is empty; name a checkpoint of the store")
+        async with self._swapping:
+            folder, digest = await asyncio.to_thread(self._checkpoints.fetch, checkpoint_key)
+            served = Served(checkpoint_key, policy_version or self.served.policy_version + 1, digest)
+            if self._serves_already(served, policy_version):
+                return self.served.policy_version, 0.0
+            if served.policy_version <= self.served.policy_version:
+                raise ConflictError(
+                    f"policy_version: {served.policy_version} is not newer than {self.served.policy_version}, which "
+                    "serves another checkpoint; send 0 for the next"
+                )
+            await asyncio.to_thread(check_fits, folder, self._folder)
+            gap = await self._swap(served, folder)
+            await asyncio.to_thread(self._checkpoints.evict, folder)
+            return served.policy_version, gap
+
+    def _serves_already(self, wanted: Served, asked_version: int) -> bool:
+        same = (wanted.checkpoint_key, wanted.digest) == (self.served.checkpoint_key, self.served.digest)
+        return same and asked_version in (0, self.served.policy_version)
+
+    async def _swap(self, served: Served, folder: Path) -> float:
+        start = time.perf_counter()
+        async with self.gate.closed():
+            drained = time.perf_counter()
+            await self._load(folder)
+            await asyncio.to_thread(self._checkpoints.publish, served)
+            self.served, self._folder = served, folder
+            loaded = time.perf_counter()
+        metrics.WEIGHT_SWAP_SECONDS.labels("drain").observe(drained - start)
+        metrics.WEIGHT_SWAP_SECONDS.labels("load").observe(loaded - drained)
+        log.info(
+            "weights swapped",
+            policy_version=served.policy_version,
+            checkpoint_key=served.checkpoint_key,
+            drain_seconds=round(drained - start, 4),
+            load_seconds=round(loaded - drained, 4),
+        )
+        return loaded - start
+
+    async def _load(self, folder: Path) -> None:
+        """Loads the new weights; when that fails, the old ones again."""
+        try:
+            await self._engine.load(folder)
+        except Exception:
+            log.exception("weights not loaded; going back", folder=str(folder))
+            await self._engine.load(self._folder)
+            raise
+
+
+def starting_point(checkpoints: Checkpoints, checkpoint: Path) -> tuple[Served, Path]:
+    """What to serve first, and its folder: what was served last, else `checkpoint` as version 1. Blocks."""
+    last = checkpoints.last()
+    if last is None:
+        return Served(str(checkpoint), 1), checkpoint
+    folder = checkpoints.restore(last)
+    check_fits(folder, checkpoint)
+    return last, folder
