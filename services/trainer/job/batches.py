@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_TOLERATED_RATIO = 0.75  # shortest over longest of a micro-batch, once it is worth a pass of its own
-_WORTH_A_PASS = 0.25  # of the largest micro-batch
+_TOLERATED_PADDING = 1 / 64  # of the largest micro-batch: about what the fixed cost of a pass is worth
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +61,13 @@ def step_indices(num_examples: int, batch_size: int, seed: int, step: int) -> li
 def micro_batches(lengths: Sequence[int], indices: Sequence[int], max_tokens: int) -> list[list[int]]:
     """Cuts `indices` into groups of at most `max_tokens` padded tokens, longest first; one example always fits."""
     groups: list[list[int]] = []
-    longest = 0
+    longest = padding = 0
     for index in sorted(indices, key=lambda i: (-lengths[i], i)):
-        filled = len(groups[-1]) * longest if groups else 0
-        full = filled + longest > max_tokens
-        wasteful = lengths[index] < _TOLERATED_RATIO * longest and filled >= _WORTH_A_PASS * max_tokens
-        if not groups or full or wasteful:
+        padding += longest - lengths[index]
+        full = bool(groups) and (len(groups[-1]) + 1) * longest > max_tokens
+        if not groups or full or padding > _TOLERATED_PADDING * max_tokens:
             groups.append([])
-            longest = lengths[index]
+            longest, padding = lengths[index], 0
         groups[-1].append(index)
     return groups
 

@@ -6,13 +6,14 @@ The job is synchronous, the client is not: `GrpcFeed` runs the client's event lo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
 from retrograde.core.rollout import RolloutGroup
-from retrograde.runtime.errors import UnavailableError
+from retrograde.runtime.errors import NotFoundError, UnavailableError
 from retrograde.runtime.logs import get_logger
 from retrograde.wire.clients import RolloutsClient
 from services.trainer.job.settings import GrpoJobSettings
@@ -57,8 +58,10 @@ class GrpcFeed:
 
     def open(self) -> None:
         """See RolloutSource."""
-        settings = json.dumps(self._settings.feed_settings)
-        self._runner.run(self._client.open_feed(self._feed, self._settings.prompts_key, settings))
+        rl = self._settings.rl
+        sampling = {"group_size": rl.group_size, "temperature": rl.temperature, "max_tokens": rl.max_tokens}
+        described = json.dumps({**sampling, "seed": self._settings.seed})
+        self._runner.run(self._client.open_feed(self._feed, self._settings.prompts_key, described))
 
     def pull(self, num_groups: int, min_policy_version: int) -> list[RolloutGroup]:
         """See RolloutSource."""
@@ -67,7 +70,7 @@ class GrpcFeed:
     def ack(self, lease_ids: Sequence[str]) -> None:
         """See RolloutSource."""
         if lease_ids:
-            self._runner.run(self._client.ack(self._feed, lease_ids))
+            self._runner.run(self._ack(lease_ids))
 
     def publish(self, checkpoint_key: str) -> int:
         """See RolloutSource."""
@@ -78,17 +81,29 @@ class GrpcFeed:
     async def _connect(self) -> RolloutsClient:
         return await RolloutsClient(self._settings.rollouts).__aenter__()
 
+    async def _ack(self, lease_ids: Sequence[str]) -> None:
+        """All at once; where one of them is gone and the call refused, one by one."""
+        try:
+            await self._client.ack(self._feed, lease_ids)
+        except NotFoundError as error:
+            log.warning("lease gone", reason=str(error))
+            for lease_id in lease_ids:
+                with contextlib.suppress(NotFoundError):
+                    await self._client.ack(self._feed, [lease_id])
+
     async def _pull(self, num_groups: int, min_policy_version: int) -> list[RolloutGroup]:
         """Pulls until all are here or the feed ends; a stream that breaks is taken up where it stopped."""
         groups: dict[str, RolloutGroup] = {}
-        give_up = asyncio.get_running_loop().time() + self._settings.patience_seconds
+        clock = asyncio.get_running_loop().time
+        progressed = clock()
         while len(groups) < num_groups:
             before = len(groups)
             try:
                 async for group in self._client.pull(self._feed, num_groups - before, min_policy_version):
                     groups[group.id] = group
+                    progressed = clock()
             except UnavailableError as error:
-                if asyncio.get_running_loop().time() > give_up:
+                if clock() - progressed > self._settings.patience_seconds:
                     raise
                 log.warning("pull broke off", reason=str(error), num_groups=len(groups))
                 await asyncio.sleep(_PAUSE_SECONDS)

@@ -61,7 +61,9 @@ def describe(groups: Sequence[RolloutGroup]) -> dict[str, float]:
         "completions/clipped_ratio": statistics.fmean(sample.finish_reason == "length" for sample in samples),
         "backtracks": statistics.fmean(sample.backtracks for sample in samples),
         "num_groups": len(groups),
-        "num_tokens": sum(lengths),
+        "prompt_tokens": sum(len(group.prompt_token_ids) for group in groups),
+        "generated_tokens": sum(lengths),
+        "verifier_calls": len(samples),
     }
 
 

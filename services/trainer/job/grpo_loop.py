@@ -5,8 +5,9 @@
     -> export
 
 Who waits for whom: the first rank waits for the feed, the others for its broadcast; the feed samples with the weights
-published last, so a step is on-policy but for the engine's arithmetic, which `mismatch_kl` measures. Tokens of the
-step count alike (no mean per sequence, which would favour short right and long wrong answers).
+published last, so a step is on-policy but for the engine's arithmetic, which `mismatch_kl` measures. Log-probabilities
+on both sides are the model's own, before temperature, as the inference pool reports them. Tokens of the step count
+alike (no mean per sequence, which would favour short right and long wrong answers).
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ def train(settings: GrpoJobSettings, store: ObjectStore, source: RolloutSource) 
         metrics = stack.enter_context(StepMetrics.of_rank(ranks, store, settings))
         step, position = saves.restore(job.learner)
         if ranks.is_first:
+            job.ledger.restore(dict(position))  # before the feed is opened, which takes the old leases back
             source.open()
-            job.ledger.restore(dict(position))
         log.info("grpo starts", rank=ranks.rank, step=step, num_steps=settings.rl.num_steps)
         publish(job, step)
         saved = step
@@ -125,6 +126,7 @@ def take_step(job: GrpoJob, groups: Sequence[RolloutGroup]) -> Mapping[str, floa
         "learning_rate": rl.learning_rate,
         "grad_norm": norm,
         "num_trained_samples": len(examples),
+        "num_steps": rl.num_steps,
         "policy_version": min(group.policy_version for group in groups),
         "step_seconds": time.monotonic() - began,
     }
@@ -134,13 +136,13 @@ def accumulate(job: GrpoJob, batch: MicroBatch, total: float) -> torch.Tensor:
     """Adds one micro-batch's gradient; returns its shares of the step's means (see _MEANS), float64 [5]."""
     rl = job.settings.rl
     logits = job.learner.logits(batch.tokens)
-    logprobs = losses.token_logprobs(logits, batch.tokens, rl.temperature)
+    logprobs = losses.token_logprobs(logits, batch.tokens)
     surrogate = losses.clipped_surrogate(logprobs, batch.sampled, batch.advantages, rl.clip_low, rl.clip_high)
     kl = torch.zeros_like(logprobs) if job.reference is None else _reference_kl(job, batch, logprobs)
     share = batch.weights / total
     loss = ((surrogate.loss + rl.kl_coefficient * kl) * share).sum()
     job.learner.accumulate(loss)
-    entropy = losses.token_entropy(logits.detach(), rl.temperature)
+    entropy = losses.token_entropy(logits.detach())
     mismatch = losses.divergence(batch.sampled, logprobs.detach())
     means = [loss.detach(), *((each.detach() * share).sum() for each in (kl, entropy, surrogate.clipped, mismatch))]
     return torch.stack(means).double().cpu()
@@ -149,7 +151,7 @@ def accumulate(job: GrpoJob, batch: MicroBatch, total: float) -> torch.Tensor:
 def _reference_kl(job: GrpoJob, batch: MicroBatch, logprobs: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         logits = job.reference(input_ids=batch.tokens, use_cache=False).logits
-        reference = losses.token_logprobs(logits, batch.tokens, job.settings.rl.temperature)
+        reference = losses.token_logprobs(logits, batch.tokens)
     return losses.divergence(logprobs, reference)
 
 

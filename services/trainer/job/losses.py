@@ -21,17 +21,17 @@ class Surrogate:
     clipped: Tensor
 
 
-def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
     """Log-probability in nats of each token but the first: logits [B, T, V], tokens [B, T] -> [B, T-1]."""
-    scaled = logits[:, :-1].float() / temperature
-    nll = functional.cross_entropy(scaled.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
+    predictions = logits[:, :-1].float().flatten(0, 1)
+    nll = functional.cross_entropy(predictions, tokens[:, 1:].flatten(), reduction="none")
     return -nll.view(tokens.shape[0], -1)
 
 
 @torch.no_grad()
-def token_entropy(logits: Tensor, temperature: float = 1.0) -> Tensor:
+def token_entropy(logits: Tensor) -> Tensor:
     """Entropy in nats of each prediction but the last: logits [B, T, V] -> [B, T-1]. Carries no gradient."""
-    logprobs = functional.log_softmax(logits[:, :-1].float() / temperature, dim=-1)
+    logprobs = functional.log_softmax(logits[:, :-1].float(), dim=-1)
     return -(logprobs.exp() * logprobs).sum(-1)
 
 

@@ -58,7 +58,6 @@ class GrpoJobSettings(JobSettings):
     rollouts: str = Field(description="Address of the rollouts service, host:port.")
     feed: str = Field(description="Name of the feed; one per arm.")
     prompts_key: str = Field(description="Object of the feed's prompts: JSON lines of Problem.")
-    feed_settings: dict[str, object] = Field(default_factory=dict, description="Sent to the feed as it is, in JSON.")
     patience_seconds: float = Field(600.0, ge=0, description="How long to wait for a rollouts service that is away.")
     policies_key: str = Field(description="Key prefix of the weights published after each step; the last two are kept.")
     rl: RlSettings = RlSettings()

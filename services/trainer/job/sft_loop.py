@@ -9,16 +9,13 @@ The paper's: full fine-tune, one epoch, AdamW, cosine to zero, loss on all token
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import torch
 from transformers import AutoTokenizer
 
-from retrograde.core.settings import SftSettings
 from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
 from services.trainer.job import losses
@@ -28,31 +25,10 @@ from services.trainer.job.data import Dataset, build_dataset, read_rows
 from services.trainer.job.learner import Learner, build_learner
 from services.trainer.job.metrics import StepMetrics
 from services.trainer.job.ranks import joined
+from services.trainer.job.schedule import Schedule, schedule
 from services.trainer.job.settings import SftJobSettings
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """How many steps, and the learning rate of each: a linear warm-up, then half a cosine to zero."""
-
-    num_steps: int
-    num_warmup_steps: int
-    peak: float
-
-    def learning_rate(self, step: int) -> float:
-        """Of optimiser step `step`, counted from 0."""
-        if step < self.num_warmup_steps:
-            return self.peak * (step + 1) / self.num_warmup_steps
-        progress = (step - self.num_warmup_steps) / max(1, self.num_steps - self.num_warmup_steps)
-        return self.peak * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def schedule(num_examples: int, settings: SftSettings) -> Schedule:
-    """The schedule for a dataset of `num_examples`."""
-    num_steps = settings.num_epochs * math.ceil(num_examples / settings.batch_size)
-    return Schedule(num_steps, math.ceil(settings.warmup_ratio * num_steps), settings.learning_rate)
 
 
 def train(settings: SftJobSettings, store: ObjectStore) -> None:
@@ -104,6 +80,7 @@ def take_step(
         "mean_token_accuracy": accuracy,
         "learning_rate": rate,
         "grad_norm": norm,
+        "num_steps": plan.num_steps,
         "num_tokens": sum(len(examples[i].tokens) for i in indices),
         "epoch": (step + 1) * sft.num_epochs / plan.num_steps,
         "step_seconds": time.monotonic() - began,
