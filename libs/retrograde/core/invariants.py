@@ -2,7 +2,7 @@
 
 `check_solution` asks, in this order: is the trace a walk on the tree, do the sentences tell that walk, do its returns
 name real earlier ancestors, does no wrong answer appear twice, are a step's numbers its node's, does it end with the
-correct boxed answer. A trace that is no walk ends the check: nothing after it would mean anything.
+correct boxed answer. A trace that is no walk, or is not told, ends the check: nothing after it would mean anything.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from retrograde.core.figures import foreign_numbers, missing_numbers
 from retrograde.core.problem import Verdict
-from retrograde.core.shapes import BOX, count_backtracks, return_phrase
+from retrograde.core.shapes import BOX, answer_phrase, count_backtracks, return_phrase
 from retrograde.core.solution import Move, MoveKind, Sentence, SentenceKind, Solution
 from retrograde.core.tree import ROOT, SearchTree
 
@@ -30,7 +30,7 @@ class Reason(enum.StrEnum):
     NODE_TOLD_TWICE = "node_told_twice"  # without a restart from the root in between
     OUT_OF_ORDER = "out_of_order"  # the sentences do not tell the walk
     MISLABELLED_BRANCH = "mislabelled_branch"  # a sentence's on_path flag is wrong
-    ODD_PHRASE = "odd_phrase"  # a doubt or reassurance is not the task's
+    ODD_PHRASE = "odd_phrase"  # a doubt, reassurance or answer is not of its fixed shape, or in a wrong place
     FALSE_RETURN = "false_return"  # a return does not name its ancestor as it was told
     REPEATED_WRONG_ANSWER = "repeated_wrong_answer"
     FOREIGN_NUMBER = "foreign_number"  # a step says a number its node does not have
@@ -52,11 +52,11 @@ class Violation:
 
 def check_solution(solution: Solution, tree: SearchTree, task: Task) -> list[Violation]:
     """The broken invariants of `solution`, told from `tree`; empty if it is sound."""
-    faults = list(_walk_faults(solution, tree))
-    if any(fault.reason is Reason.NOT_A_WALK for fault in faults):
+    faults = [*_walk_faults(solution, tree)] or [*_order_faults(solution)]
+    if faults:
         return faults
-    checks = (_order_faults, _flag_faults, _phrase_faults, _return_faults, _answer_faults, _step_faults, _end_faults)
-    return [*faults, *(fault for check in checks for fault in check(solution, tree, task))]
+    checks = (_flag_faults, _phrase_faults, _return_faults, _answer_faults, _step_faults, _end_faults)
+    return [fault for check in checks for fault in check(solution, tree, task)]
 
 
 def check_step(tree: SearchTree, node: int, text: str, task: Task) -> list[Violation]:
@@ -104,7 +104,7 @@ def _terminals(solution: Solution, tree: SearchTree) -> list[int]:
     return [node for node in told if tree.nodes[node].is_terminal]
 
 
-def _order_faults(solution: Solution, _tree: SearchTree, _task: Task) -> Iterator[Violation]:
+def _order_faults(solution: Solution) -> Iterator[Violation]:
     """Steps and returns tell the moves one by one; what stands between speaks of where the walk stands."""
     moves, here = list(solution.trace.moves), ROOT
     for position, sentence in enumerate(solution.sentences):
@@ -129,10 +129,22 @@ def _flag_faults(solution: Solution, tree: SearchTree, _task: Task) -> Iterator[
             yield Violation(Reason.MISLABELLED_BRANCH, position)
 
 
-def _phrase_faults(solution: Solution, _tree: SearchTree, task: Task) -> Iterator[Violation]:
-    fixed = {SentenceKind.DOUBT: task.phrases.doubt, SentenceKind.REASSURANCE: task.phrases.reassurance}
+def _phrase_faults(solution: Solution, tree: SearchTree, task: Task) -> Iterator[Violation]:
+    """Doubts and reassurances keep their shape, reassurances stay on the right path, an answer comes last."""
+    right = set(tree.path(solution.trace.moves[-1].node))
+    last = len(solution.sentences) - 1
     for position, sentence in enumerate(solution.sentences):
-        if sentence.text != fixed.get(sentence.kind, sentence.text):
+        match sentence.kind:
+            case SentenceKind.DOUBT:
+                sound = sentence.text == task.phrases.doubt
+            case SentenceKind.REASSURANCE:
+                sound = sentence.text == task.phrases.reassurance and sentence.node in right
+            case SentenceKind.ANSWER:
+                grade = tree.nodes[sentence.node].grade
+                sound = position == last and grade is not None and sentence.text == answer_phrase(grade.answer)
+            case SentenceKind.STEP | SentenceKind.RETURN:
+                sound = True
+        if not sound:
             yield Violation(Reason.ODD_PHRASE, position)
 
 
