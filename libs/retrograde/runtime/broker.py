@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+DLQ_SUFFIX = ".dlq"
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -29,7 +31,10 @@ class Consumer(Protocol):
     """One member of a group on one topic. Used by one thread or task at a time."""
 
     def poll(self, timeout_seconds: float, max_messages: int = 1) -> list[Message]:
-        """The next messages of the partitions assigned to this member; [] when none came in time."""
+        """The next messages of the partitions assigned to this member; [] when none came in time.
+
+        `max_messages` 0 takes none and keeps the membership: a busy worker polls so, at least once a session.
+        """
 
     def commit(self, message: Message) -> None:
         """Everything of the message's partition up to and including it is done. Raises FencedError when revoked."""

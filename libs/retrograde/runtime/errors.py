@@ -7,7 +7,8 @@
     ├── StalePolicyError       FAILED_PRECONDITION  the policy served is older than the caller accepts
     ├── FencedError            ABORTED              another worker holds a newer epoch of this work
     ├── OverloadedError        RESOURCE_EXHAUSTED   the queue is full: try again later
-    └── UnavailableError       UNAVAILABLE          a peer or the store does not answer: retry
+    ├── UnavailableError       UNAVAILABLE          a peer or the store does not answer: retry
+    └── DataLossError          DATA_LOSS            what is stored is not what was written: retrying does not help
 
 Each class carries its gRPC code; one server interceptor answers with it and the client raises the same class.
 """
@@ -63,6 +64,12 @@ class UnavailableError(RetrogradeError):
     """A peer or the store does not answer."""
 
     code = grpc.StatusCode.UNAVAILABLE
+
+
+class DataLossError(RetrogradeError):
+    """What is stored is not what was written."""
+
+    code = grpc.StatusCode.DATA_LOSS
 
 
 _CLASSES: tuple[type[RetrogradeError], ...] = (*RetrogradeError.__subclasses__(), RetrogradeError)

@@ -1,0 +1,173 @@
+"""What stands between the wire and every servicer method, in one interceptor.
+
+    refuse while draining -> bind x-request-id and traceparent to the logs -> call -> answer errors -> count and time
+
+A RetrogradeError is answered with its class's code and its message. Anything else is logged with its traceback and
+answered INTERNAL with nothing but the request id: an exception's text may hold what no client should read. Health and
+reflection pass untouched. Methods are coroutines or async generators (not the `context.write` style).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from prometheus_client import Counter, Histogram
+
+from retrograde.runtime import logs
+from retrograde.runtime.errors import RetrogradeError
+from retrograde.runtime.metrics import SECONDS_BUCKETS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+Context = grpc.aio.ServicerContext
+
+_METHOD_LABELS = ("grpc_type", "grpc_service", "grpc_method")
+HANDLED = Counter("grpc_server_handled_total", "RPCs completed", (*_METHOD_LABELS, "grpc_code"))
+SECONDS = Histogram("grpc_server_handling_seconds", "Time to answer an RPC", _METHOD_LABELS, buckets=SECONDS_BUCKETS)
+UNTOUCHED = ("/grpc.health.", "/grpc.reflection.")
+
+_log = logs.get_logger(__name__)
+
+
+class CallsInFlight:
+    """Counts the calls being answered, so that a draining process knows when the last one has ended."""
+
+    def __init__(self) -> None:
+        self.draining = False
+        self._count = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __enter__(self) -> None:
+        self._count += 1
+        self._idle.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self._count -= 1
+        if not self._count:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Returns when no call is being answered."""
+        await self._idle.wait()
+
+
+class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
+    """Wraps every method once; see the module."""
+
+    def __init__(self, calls: CallsInFlight) -> None:
+        self._calls = calls
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """The method's wrapped handler; None for a method nobody serves (gRPC answers UNIMPLEMENTED)."""
+        method = str(handler_call_details.method)
+        if (wrapped := self._wrapped.get(method)) is not None:
+            return wrapped
+        handler = await continuation(handler_call_details)
+        if handler is None or method.startswith(UNTOUCHED):
+            return handler
+        self._wrapped[method] = _wrap(handler, _Observer(method, handler, self._calls))
+        return self._wrapped[method]
+
+
+def _wrap(handler: grpc.RpcMethodHandler[Any, Any], observer: _Observer) -> grpc.RpcMethodHandler[Any, Any]:
+    """The same handler with its behaviour inside `observer`."""
+    kind = (
+        ("stream" if handler.request_streaming else "unary")
+        + "_"
+        + ("stream" if handler.response_streaming else "unary")
+    )
+    behaviour = getattr(handler, kind)
+
+    async def answer(request: object, context: Context[Any, Any]) -> object:
+        async with observer.call(context):
+            return await behaviour(request, context)
+
+    async def stream(request: object, context: Context[Any, Any]) -> AsyncIterator[object]:
+        async with observer.call(context), contextlib.aclosing(behaviour(request, context)) as replies:
+            async for reply in replies:
+                yield reply
+
+    make = getattr(grpc, f"{kind}_rpc_method_handler")
+    wrapped: grpc.RpcMethodHandler[Any, Any] = make(
+        stream if handler.response_streaming else answer,
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+    return wrapped
+
+
+class _Observer:
+    """What is done around each call of one method."""
+
+    def __init__(self, method: str, handler: grpc.RpcMethodHandler[Any, Any], calls: CallsInFlight) -> None:
+        service, _, name = method.lstrip("/").partition("/")
+        kinds = {(0, 0): "unary", (0, 1): "server_stream", (1, 0): "client_stream", (1, 1): "bidi_stream"}
+        labels = (kinds[int(handler.request_streaming), int(handler.response_streaming)], service, name)
+        self._method = method
+        self._calls = calls
+        self._seconds = SECONDS.labels(*labels)
+        self._handled = {code: HANDLED.labels(*labels, code.name) for code in grpc.StatusCode}
+
+    @contextlib.asynccontextmanager
+    async def call(self, context: Context[Any, Any]) -> AsyncIterator[None]:
+        """Around one call; leaves by `context.abort` when it failed."""
+        if self._calls.draining:
+            self._handled[grpc.StatusCode.UNAVAILABLE].inc()
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "this process is draining; call again, another answers")
+        started = time.perf_counter()
+        request_id = _bind_request(context, self._method)
+        code = grpc.StatusCode.OK
+        try:
+            with self._calls:
+                yield
+        except (asyncio.CancelledError, GeneratorExit):
+            code = grpc.StatusCode.CANCELLED
+            raise
+        except grpc.aio.AbortError:
+            code = _code_of(context)
+            raise
+        except RetrogradeError as error:
+            code = error.code
+            await self._abort(context, error)
+        except Exception:  # noqa: BLE001 - the last line of defence: logged whole, answered without its text
+            code = grpc.StatusCode.INTERNAL
+            _log.exception("rpc failed", method=self._method)
+            await context.abort(code, f"internal error; the service's log has it under request_id {request_id}")
+        finally:
+            self._handled[code].inc()
+            self._seconds.observe(time.perf_counter() - started)
+
+    async def _abort(self, context: Context[Any, Any], error: RetrogradeError) -> None:
+        _log.info("rpc refused", method=self._method, code=error.code.name, reason=str(error))
+        await context.abort(error.code, str(error))
+
+
+def _code_of(context: Context[Any, Any]) -> grpc.StatusCode:
+    """The code a method itself aborted with."""
+    code: object = context.code()
+    if isinstance(code, grpc.StatusCode):
+        return code
+    return next((each for each in grpc.StatusCode if each.value[0] == code), grpc.StatusCode.UNKNOWN)
+
+
+def _bind_request(context: Context[Any, Any], method: str) -> str:
+    """Binds the caller's x-request-id (or a new one) and traceparent to the call's log lines; gives the request id."""
+    metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+    request_id = metadata.get("x-request-id") or uuid.uuid4().hex
+    fields = {"request_id": request_id, "method": method}
+    if "traceparent" in metadata:
+        fields["traceparent"] = metadata["traceparent"]
+    logs.bind(**fields)
+    return request_id

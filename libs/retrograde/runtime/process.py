@@ -1,0 +1,237 @@
+"""A process of the platform: built in `__main__`, served until told to stop, closed in reverse order.
+
+    async def run(settings):
+        async with Process("search", settings) as process:
+            inference = await process.enter(InferenceClient(settings.inference))
+            process.add_servicer(add_SearchServiceServicer_to_server, Servicer(), "retrograde.v1.SearchService")
+            process.add_worker(lambda drain: consume(process.broker, ..., drain=drain))
+            await process.serve()
+
+`serve` binds, starts the workers, says SERVING and logs "ready" with its addresses. The first SIGTERM or SIGINT:
+health NOT_SERVING -> `drain` set, new calls refused -> workers and calls in flight end or are handed back within
+`drain_seconds` -> server stopped -> what was entered is closed, last first -> status 0. The second ends the process at
+once. A signal during start-up stops the start. Bad input before serving is one line on stderr and status 2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import signal
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from retrograde.runtime import logs, metrics
+from retrograde.runtime.adapters import open_broker, open_store
+from retrograde.runtime.errors import InvalidInputError, RetrogradeError
+from retrograde.runtime.interceptors import CallsInFlight, ServerInterceptor
+from retrograde.runtime.settings import BAD_INPUT_STATUS, ServiceSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
+
+    from retrograde.runtime.broker import Broker
+    from retrograde.runtime.objects import ObjectStore
+
+T = TypeVar("T")
+
+# Long silent calls survive: the server lets clients ping every 10 s also without a call, and pings them itself.
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),  # a port that is taken is an error, not shared
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.max_send_message_length", 64 << 20),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+)
+_LAST_REPLIES_SECONDS = 0.5
+
+_log = logs.get_logger(__name__)
+
+
+class Process:
+    """See the module. `drain` is set once the process was told to stop: streams and workers watch it."""
+
+    def __init__(self, name: str, settings: ServiceSettings) -> None:
+        self._name = name
+        self._settings = settings
+        self._stack = contextlib.AsyncExitStack()
+        self._services: list[str] = []
+        self._workers: list[Callable[[asyncio.Event], Awaitable[None]]] = []
+        self._calls = CallsInFlight()
+        self._serving = False
+        self.drain = asyncio.Event()
+        self.address = ""
+
+    async def __aenter__(self) -> Self:
+        logs.configure(self._name, self._settings.log_level)
+        self._task = asyncio.current_task()
+        self._install_signals()
+        self._server = grpc.aio.server(interceptors=(ServerInterceptor(self._calls),), options=_OPTIONS)
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # missing in the stubs
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        try:
+            await self._stack.__aexit__(kind, error, traceback)
+        finally:
+            self._remove_signals()
+        if isinstance(error, RetrogradeError) and not self._serving:
+            print(f"error: {self._name}: {error}", file=sys.stderr)  # noqa: T201 - for the person who started it
+            raise SystemExit(BAD_INPUT_STATUS if isinstance(error, InvalidInputError) else 1)
+        if isinstance(error, asyncio.CancelledError) and self.drain.is_set() and self._task:
+            self._task.uncancel()
+            return True
+        return False
+
+    @functools.cached_property
+    def broker(self) -> Broker:
+        """The broker of the settings, opened on first use, closed with the process."""
+        broker = open_broker(self._settings.broker)
+        self._stack.callback(broker.close)
+        return broker
+
+    @functools.cached_property
+    def store(self) -> ObjectStore:
+        """The object store of the settings, opened on first use."""
+        return open_store(self._settings.store)
+
+    async def enter(self, manager: contextlib.AbstractAsyncContextManager[T]) -> T:
+        """Enters `manager` now; it is left when the process ends, after what was entered later."""
+        return await self._stack.enter_async_context(manager)
+
+    def add_servicer(self, add_to_server: Callable[[Any, grpc.aio.Server], None], servicer: object, name: str) -> None:
+        """Serves `servicer` as `name`, for example retrograde.v1.SearchService, in health and reflection too."""
+        add_to_server(servicer, self._server)
+        self._services.append(name)
+
+    def add_worker(self, run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+        """Runs `run(drain)` beside the server; it returns once drain is set and its work ended or was handed back."""
+        self._workers.append(run)
+
+    def stop(self) -> None:
+        """What the first signal does; also for tests and for services that end by themselves."""
+        self.drain.set()
+        if not self._serving and self._task:
+            self._task.cancel()
+
+    async def serve(self) -> None:
+        """Serves until stopped; returns when drained.
+
+        Raises:
+            InvalidInputError: an address is taken or not this machine's.
+            BaseException: whatever a worker failed with, after the same orderly stop.
+        """
+        self.address = self._bind()
+        reflection.enable_server_reflection(
+            (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+        metrics_address = await self._serve_metrics()
+        await self._server.start()
+        self._serving = True
+        for name in self._services:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        workers = [asyncio.create_task(_until_done(run(self.drain))) for run in self._workers]
+        _log.info("ready", address=self.address, metrics_address=metrics_address)
+        try:
+            await self._until_told(workers)
+        finally:
+            await self._drain(workers)
+        for worker in workers:
+            if not worker.cancelled():
+                worker.result()
+
+    async def _until_told(self, workers: list[asyncio.Task[None]]) -> None:
+        """Waits for the drain, or for a worker that ends before it."""
+        told = asyncio.create_task(_until_done(self.drain.wait()))
+        try:
+            await asyncio.wait([told, *workers], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            told.cancel()
+        for worker in workers:
+            if worker.done() and not self.drain.is_set():
+                _log.error("worker ended", reason=repr(worker.exception()) if not worker.cancelled() else "cancelled")
+
+    async def _drain(self, workers: list[asyncio.Task[None]]) -> None:
+        """The orderly stop; everything in flight has `drain_seconds`."""
+        _log.info("draining", seconds=self._settings.drain_seconds)
+        await self._health.enter_graceful_shutdown()
+        self._calls.draining = True
+        self.drain.set()
+        calls = asyncio.create_task(self._calls.idle())
+        _, late = await asyncio.wait([calls, *workers], timeout=self._settings.drain_seconds)
+        for task in late:
+            task.cancel()
+        if late:
+            _log.warning("drain cut off", workers=len(late - {calls}), calls=calls in late)
+            await asyncio.wait(late)
+        await self._server.stop(_LAST_REPLIES_SECONDS)
+        _log.info("drained")
+
+    def _bind(self) -> str:
+        """Takes the port; gives the address with the number in it."""
+        host, _, port = self._settings.listen.rpartition(":")
+        _check_free(self._settings.listen, host, int(port))
+        try:
+            bound = self._server.add_insecure_port(self._settings.listen)
+        except RuntimeError as error:
+            raise InvalidInputError(_taken(self._settings.listen, str(error))) from error
+        return f"{host}:{bound}"
+
+    async def _serve_metrics(self) -> str:
+        """The address metrics are served at; empty when off."""
+        if self._settings.metrics_port == 0:
+            return ""
+        host = self._settings.listen.rpartition(":")[0]
+        port = await self.enter(metrics.serve(host.strip("[]"), self._settings.metrics_port))
+        return f"{host}:{port}"
+
+    def _install_signals(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for each in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(each, self._on_signal, each)
+
+    def _remove_signals(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for each in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().remove_signal_handler(each)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self.drain.is_set():
+            _log.warning("second signal: ending at once", signal=number.name)
+            os._exit(128 + number)
+        _log.info("stopping", signal=number.name)
+        self.stop()
+
+
+async def _until_done(awaitable: Awaitable[object]) -> None:
+    await awaitable
+
+
+def _check_free(listen: str, host: str, port: int) -> None:
+    """Asks before gRPC does, which would print its own pages about it."""
+    try:
+        (family, _, _, _, address), *_ = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise InvalidInputError(_taken(listen, error.strerror or str(error))) from error
+
+
+def _taken(listen: str, reason: str) -> str:
+    return f"listen: cannot listen on {listen}: {reason}; end what listens there or choose another port (0 picks one)"
