@@ -1,0 +1,36 @@
+"""`python -m services.search --config FILE`: the search service."""
+
+from __future__ import annotations
+
+import asyncio
+
+from retrograde.runtime.process import Process
+from retrograde.runtime.settings import load_settings
+from retrograde.v1.search_service_pb2_grpc import add_SearchServiceServicer_to_server
+from retrograde.wire.clients import InferenceClient, VerifierClient
+from services.search.driver import Driver
+from services.search.grading import GradeBatcher
+from services.search.servicer import SearchServicer
+from services.search.settings import SearchServiceSettings
+from services.search.worker import SearchWorker
+
+
+async def run(settings: SearchServiceSettings) -> None:
+    """Builds the service and serves until told to stop."""
+    async with Process("search", settings) as process:
+        policy = await process.enter(InferenceClient(settings.inference))
+        verifier = await process.enter(VerifierClient(settings.verifier))
+        driver = Driver(policy, GradeBatcher(verifier, settings.grade_items, settings.grade_wait_seconds))
+        servicer = SearchServicer(driver, settings.max_watched)
+        process.add_servicer(add_SearchServiceServicer_to_server, servicer, "retrograde.v1.SearchService")
+        process.add_worker(SearchWorker(process.broker, process.store, driver, settings).run)
+        await process.serve()
+
+
+def main() -> None:
+    """Entry point."""
+    asyncio.run(run(load_settings(SearchServiceSettings)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The queue worker: a problem of the topic becomes one tree in the store.
+
+    handle: stored already? -> else search, from its log if it has one -> store tree -> publish -> drop log  (-> commit)
+
+Doing a message twice leaves one tree: its key is derived from run and problem, and a stored tree is only published
+again. On SIGTERM a tree may end the call it is in, then goes back to the queue: its log stays, and another worker
+continues it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import time
+from collections.abc import Iterator
+
+from google.protobuf.message import DecodeError
+
+import retrograde
+from retrograde.core.mcts import SearchError, TreeSearch
+from retrograde.core.problem import Problem, Provenance
+from retrograde.core.tree import SearchTree
+from retrograde.recipe.recipe import Recipe
+from retrograde.runtime.broker import Broker, Message
+from retrograde.runtime.errors import InvalidInputError
+from retrograde.runtime.logs import get_logger
+from retrograde.runtime.objects import ObjectStore
+from retrograde.runtime.worker import consume
+from retrograde.tasks.task import TaskError, load_task
+from retrograde.v1 import messages_pb2
+from retrograde.wire.convert import problem_from_proto, tree_to_proto
+from services.search import metrics
+from services.search.draining import finish_or_hand_back
+from services.search.driver import Driver
+from services.search.recipes import Recipes
+from services.search.settings import SearchServiceSettings
+from services.search.tree_log import TreeLog
+
+PROBLEMS_TOPIC = "retrograde.problems.v1"
+TREES_TOPIC = "retrograde.trees.v1"
+GROUP = "search"
+NUM_PARTITIONS = 16
+
+_log = get_logger(__name__)
+
+
+class SearchWorker:
+    """Searches what the problems topic asks for, `max_trees` at a time."""
+
+    def __init__(self, broker: Broker, store: ObjectStore, driver: Driver, settings: SearchServiceSettings) -> None:
+        self._broker = broker
+        self._store = store
+        self._driver = driver
+        self._settings = settings
+        self._recipes = Recipes(store)
+
+    async def run(self, drain: asyncio.Event) -> None:
+        """Consumes until `drain` is set."""
+        for topic in (PROBLEMS_TOPIC, TREES_TOPIC):
+            await asyncio.to_thread(self._broker.create_topic, topic, NUM_PARTITIONS)
+        handle = functools.partial(self.handle, drain=drain)
+        max_trees = self._settings.max_trees
+        await consume(self._broker, PROBLEMS_TOPIC, GROUP, handle, drain=drain, max_in_flight=max_trees)
+
+    async def handle(self, message: Message, *, drain: asyncio.Event) -> None:
+        """Leaves the tree of one message stored and published.
+
+        Raises InvalidInputError for a message nobody can do, HandBackError when drained before the tree was complete.
+        """
+        queued = _decode(message)
+        problem = problem_from_proto(queued.problem)
+        prefix = f"runs/{queued.run_id}"
+        tree_key = f"{prefix}/trees/{problem.id}.pb"
+        log = TreeLog(self._store, f"{prefix}/tree-logs/{problem.id}/")
+        outcome = "stored_before"
+        if not await asyncio.to_thread(self._store.exists, tree_key):
+            recipe = await self._recipes.get(queued.settings_key)
+            with _in_flight():
+                tree = await self._search(queued.run_id, problem, recipe, log, drain)
+            outcome = await self._keep(tree_key, tree)
+        ready = messages_pb2.TreeReady(
+            run_id=queued.run_id, problem_id=problem.id, tree_key=tree_key, settings_key=queued.settings_key
+        )
+        await asyncio.to_thread(self._broker.publish, TREES_TOPIC, message.key, ready.SerializeToString())
+        await log.delete()
+        metrics.TREES.labels(outcome=outcome).inc()
+
+    async def _search(
+        self, run_id: str, problem: Problem, recipe: Recipe, log: TreeLog, drain: asyncio.Event
+    ) -> SearchTree:
+        provenance = Provenance(run_id, recipe.hash, retrograde.__version__, seed=recipe.seed)
+        tree = SearchTree(problem, provenance=provenance)
+        try:
+            search = TreeSearch(tree, load_task(problem.task), recipe.search)
+            await finish_or_hand_back(self._driver.run(search, log), drain, self._settings.hand_back_seconds)
+        except (TaskError, SearchError) as error:
+            raise InvalidInputError(f"problem {problem.id}: {error}") from error
+        metrics.ITERATIONS.inc(tree.num_iterations)
+        return tree
+
+    async def _keep(self, tree_key: str, tree: SearchTree) -> str:
+        """Stores the tree unless another worker was first: what was made from a stored tree must stay true."""
+        if await asyncio.to_thread(self._store.exists, tree_key):
+            return "stored_before"
+        data = tree_to_proto(tree).SerializeToString()
+        await asyncio.to_thread(self._store.put, tree_key, data)
+        solved = any(node.is_correct for node in tree.nodes)
+        cost = tree.provenance.cost
+        _log.info("tree stored", tree_key=tree_key, solved=solved, num_nodes=len(tree.nodes), seconds=cost.wall_seconds)
+        return "solved" if solved else "unsolved"
+
+
+def _decode(message: Message) -> messages_pb2.ProblemQueued:
+    try:
+        queued = messages_pb2.ProblemQueued.FromString(message.value)
+    except DecodeError as error:
+        raise InvalidInputError(f"message: not a ProblemQueued: {error}") from error
+    for field in ("run_id", "settings_key"):
+        if not getattr(queued, field):
+            raise InvalidInputError(f"message.{field}: empty; name the run and the object that holds its recipe")
+    return queued
+
+
+@contextlib.contextmanager
+def _in_flight() -> Iterator[None]:
+    started = time.monotonic()
+    with metrics.TREES_IN_FLIGHT.track_inprogress():
+        yield
+    metrics.TREE_SECONDS.observe(time.monotonic() - started)
