@@ -18,7 +18,7 @@ from retrograde.runtime.errors import ConflictError, InvalidInputError, NotFound
 from services.rollouts.feed import Feeds
 from services.rollouts.settings import FeedSettings
 
-PROBLEMS = [Problem(f"p{i}", "countdown", "3 7 7 -> 28", "28") for i in range(5)]
+PROBLEMS = [Problem(f"p{i}", "countdown", "Numbers: 3 7 7, target: 28.", "28") for i in range(5)]
 SETTINGS = FeedSettings(group_size=4, max_tokens=8)
 
 
