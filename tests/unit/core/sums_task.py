@@ -23,12 +23,12 @@ DOUBT, RESTART = Phrases().doubt, Phrases().restart
 
 
 class Sums:
-    """The task; `box` False makes one whose last step has no box."""
+    """The task."""
 
-    name = "sums"
-    stop = ("\n",)
-    chat = False
-    phrases = Phrases()
+    name: str = "sums"
+    stop: tuple[str, ...] = ("\n",)
+    chat: bool = False
+    phrases: Phrases = Phrases()
 
     def problems(self, options: Mapping[str, object], split: str, seed: int) -> list[Problem]:
         return [PROBLEM]
@@ -65,6 +65,9 @@ class Sums:
             told += len(back) + restart
             valid += sum(number in reached for number in back) + restart
         return told, valid
+
+    def verdict_start(self, step: str) -> int | None:
+        return None
 
     def step_prompt(self, problem: Problem, so_far: str, step: str) -> str:
         return f"{so_far}|{step}"

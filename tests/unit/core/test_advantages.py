@@ -15,7 +15,7 @@ def test_advantage_is_reward_less_the_groups_mean() -> None:
 
 def test_groups_are_told_apart() -> None:
     """Each row is compared with its own mean alone."""
-    assert group_advantages([[1, -1], [0.75, 0.25]]).tolist() == [[1.0, -1.0], [0.25, -0.25]]
+    assert group_advantages([[1.0, -1.0], [0.75, 0.25]]).tolist() == [[1.0, -1.0], [0.25, -0.25]]
 
 
 def test_deviation_is_divided_out_by_setting() -> None:

@@ -108,8 +108,8 @@ def test_a_killed_search_goes_on_from_any_point_of_its_log(seed: int) -> None:
     settings = SearchSettings(num_iterations=6, num_actions=3, num_rollouts=2)
     search, log = searched(settings, seed)
     again, policy = TreeSearch(SearchTree(PROBLEM), SUMS, settings), Wanderer(seed)
-    for call, reply in log[: seed % (len(log) + 1)]:
-        again.feed(call, reply)
+    for logged, reply in log[: seed % (len(log) + 1)]:
+        again.feed(logged, reply)
     while (call := again.next_call()) is not None:
         again.feed(call, policy(again, call))
     assert search.tree == again.tree
