@@ -55,12 +55,12 @@ class _Parser:
         return value
 
     def atom(self) -> Fraction:
-        token = self.take()
-        if token.isdigit():
-            self.numbers.append(int(token))
-            return Fraction(int(token))
-        if token != "(":
-            raise ExpressionError(f"a number or '(' was expected, not {token or 'the end'!r}")
+        symbol = self.take()
+        if symbol.isdigit():
+            self.numbers.append(int(symbol))
+            return Fraction(int(symbol))
+        if symbol != "(":
+            raise ExpressionError(f"a number or '(' was expected, not {symbol or 'the end'!r}")
         return self.bracketed()
 
     def bracketed(self) -> Fraction:

@@ -52,6 +52,8 @@ _RETURN = re.compile(
 _STATEMENT = re.compile(r"Numbers:((?: \d{1,9})+), target: (\d{1,9})\.")
 _GOLD = re.compile(r"\s*((?:\d{1,9}[ ,]+)*\d{1,9})\s*->\s*(\d{1,9})\s*")
 
+UNFINISHED = Grade(Verdict.UNPARSABLE, "no last step was told")
+
 State = tuple[int, ...]
 Operator = Literal["+", "-", "*", "/"]
 
@@ -118,7 +120,7 @@ class Walk:
     reached: set[State] = field(default_factory=set)
     num_returns: int = 0
     num_valid_returns: int = 0
-    grade: Grade = Grade(Verdict.UNPARSABLE, "no last step was told")
+    grade: Grade = UNFINISHED
 
     def tell(self, line: str) -> None:
         """Follows one line."""
@@ -318,7 +320,7 @@ class Countdown:
 
 
 def verdict_cut(text: str) -> tuple[str, str]:
-    """`text` cut before its last verdict: ("... = 14, the target is 28", ": no.\\n"); no verdict gives (text, "")."""
+    """`text` cut before its last verdict: ("... = 14, the target is 28", ": no."); no verdict gives (text, "")."""
     cut = max(text.rfind(YES), text.rfind(NO.rstrip()))
     return (text, "") if cut < 0 else (text[:cut], text[cut:])
 
