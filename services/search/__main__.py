@@ -21,7 +21,7 @@ async def run(settings: SearchServiceSettings) -> None:
         policy = await process.enter(InferenceClient(settings.inference))
         verifier = await process.enter(VerifierClient(settings.verifier))
         driver = Driver(policy, GradeBatcher(verifier, settings.grade_items, settings.grade_wait_seconds))
-        servicer = SearchServicer(driver, settings.max_watched)
+        servicer = SearchServicer(driver, settings.max_watched, process.drain)
         process.add_servicer(add_SearchServiceServicer_to_server, servicer, "retrograde.v1.SearchService")
         process.add_worker(SearchWorker(process.broker, process.store, driver, settings).run)
         await process.serve()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from retrograde.core.mcts import SearchError, TreeSearch
 from retrograde.core.problem import Provenance
 from retrograde.core.settings import SearchSettings
 from retrograde.core.tree import SearchTree
-from retrograde.runtime.errors import InvalidInputError, OverloadedError
+from retrograde.runtime.errors import InvalidInputError, OverloadedError, UnavailableError
 from retrograde.tasks.task import TaskError, load_task
 from retrograde.v1 import search_service_pb2 as pb
 from retrograde.v1.search_service_pb2_grpc import SearchServiceServicer
@@ -34,9 +35,10 @@ class WatchedSearch(SearchSettings):
 class SearchServicer(SearchServiceServicer):
     """Searches one problem while the caller looks on; nothing is stored."""
 
-    def __init__(self, driver: Driver, max_watched: int) -> None:
+    def __init__(self, driver: Driver, max_watched: int, drain: asyncio.Event) -> None:
         self._driver = driver
         self._max_watched = max_watched
+        self._drain = drain
         self._num_watched = 0
 
     async def Search(self, request: pb.SearchRequest, context: Context) -> AsyncIterator[pb.SearchResponse]:
@@ -59,6 +61,8 @@ class SearchServicer(SearchServiceServicer):
         search = TreeSearch(SearchTree(problem, provenance=provenance), load_task(problem.task), settings)
         told = 0
         async for _ in self._driver.run(search, NoLog()):
+            if self._drain.is_set():
+                raise UnavailableError("this process is draining; search again, another answers")
             if search.tree.num_iterations > told:
                 told = search.tree.num_iterations
                 yield _progress(search, settings, with_tree=settings.stream_tree)

@@ -23,15 +23,15 @@ from retrograde.core.problem import Problem, Provenance
 from retrograde.core.tree import SearchTree
 from retrograde.recipe.recipe import Recipe
 from retrograde.runtime.broker import Broker, Message
+from retrograde.runtime.draining import end_or_hand_back
 from retrograde.runtime.errors import InvalidInputError
 from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
-from retrograde.runtime.worker import consume
+from retrograde.runtime.worker import HandBackError, consume
 from retrograde.tasks.task import TaskError, load_task
 from retrograde.v1 import messages_pb2
 from retrograde.wire.convert import problem_from_proto, tree_to_proto
 from services.search import metrics
-from services.search.draining import finish_or_hand_back
 from services.search.driver import Driver
 from services.search.recipes import Recipes
 from services.search.settings import SearchServiceSettings
@@ -93,11 +93,18 @@ class SearchWorker:
         tree = SearchTree(problem, provenance=provenance)
         try:
             search = TreeSearch(tree, load_task(problem.task), recipe.search)
-            await finish_or_hand_back(self._driver.run(search, log), drain, self._settings.hand_back_seconds)
+            await end_or_hand_back(self._exhaust(search, log, drain), drain, self._settings.hand_back_seconds)
         except (TaskError, SearchError) as error:
             raise InvalidInputError(f"problem {problem.id}: {error}") from error
         metrics.ITERATIONS.inc(tree.num_iterations)
         return tree
+
+    async def _exhaust(self, search: TreeSearch, log: TreeLog, drain: asyncio.Event) -> None:
+        """Runs `search` to its end, or hands it back between two calls."""
+        async with contextlib.aclosing(self._driver.run(search, log)) as records:
+            async for _ in records:
+                if drain.is_set():
+                    raise HandBackError
 
     async def _keep(self, tree_key: str, tree: SearchTree) -> str:
         """Stores the tree unless another worker was first: what was made from a stored tree must stay true."""

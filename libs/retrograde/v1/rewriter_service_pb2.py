@@ -26,7 +26,7 @@ from retrograde.v1 import solution_pb2 as retrograde_dot_v1_dot_solution__pb2
 from retrograde.v1 import trace_pb2 as retrograde_dot_v1_dot_trace__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$retrograde/v1/rewriter_service.proto\x12\rretrograde.v1\x1a\x1cretrograde/v1/solution.proto\x1a\x19retrograde/v1/trace.proto\";\n\x10LinearizeRequest\x12\x10\n\x08tree_key\x18\x01 \x01(\t\x12\x15\n\rsettings_json\x18\x02 \x01(\t\"\xb2\x01\n\x11LinearizeResponse\x12*\n\x06traces\x18\x01 \x03(\x0b\x32\x1a.retrograde.v1.SearchTrace\x12@\n\x08rejected\x18\x02 \x03(\x0b\x32..retrograde.v1.LinearizeResponse.RejectedEntry\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"f\n\x0eRewriteRequest\x12)\n\x05trace\x18\x01 \x01(\x0b\x32\x1a.retrograde.v1.SearchTrace\x12)\n\x08rewriter\x18\x02 \x01(\x0e\x32\x17.retrograde.v1.Rewriter\"P\n\x0fRewriteResponse\x12)\n\x08solution\x18\x01 \x01(\x0b\x32\x17.retrograde.v1.Solution\x12\x12\n\nviolations\x18\x02 \x03(\t2\xab\x01\n\x0fRewriterService\x12N\n\tLinearize\x12\x1f.retrograde.v1.LinearizeRequest\x1a .retrograde.v1.LinearizeResponse\x12H\n\x07Rewrite\x12\x1d.retrograde.v1.RewriteRequest\x1a\x1e.retrograde.v1.RewriteResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$retrograde/v1/rewriter_service.proto\x12\rretrograde.v1\x1a\x1cretrograde/v1/solution.proto\x1a\x19retrograde/v1/trace.proto\";\n\x10LinearizeRequest\x12\x10\n\x08tree_key\x18\x01 \x01(\t\x12\x15\n\rsettings_json\x18\x02 \x01(\t\"\xb2\x01\n\x11LinearizeResponse\x12*\n\x06traces\x18\x01 \x03(\x0b\x32\x1a.retrograde.v1.SearchTrace\x12@\n\x08rejected\x18\x02 \x03(\x0b\x32..retrograde.v1.LinearizeResponse.RejectedEntry\x1a/\n\rRejectedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"}\n\x0eRewriteRequest\x12)\n\x05trace\x18\x01 \x01(\x0b\x32\x1a.retrograde.v1.SearchTrace\x12)\n\x08rewriter\x18\x02 \x01(\x0e\x32\x17.retrograde.v1.Rewriter\x12\x15\n\rsettings_json\x18\x03 \x01(\t\"P\n\x0fRewriteResponse\x12)\n\x08solution\x18\x01 \x01(\x0b\x32\x17.retrograde.v1.Solution\x12\x12\n\nviolations\x18\x02 \x03(\t2\xab\x01\n\x0fRewriterService\x12N\n\tLinearize\x12\x1f.retrograde.v1.LinearizeRequest\x1a .retrograde.v1.LinearizeResponse\x12H\n\x07Rewrite\x12\x1d.retrograde.v1.RewriteRequest\x1a\x1e.retrograde.v1.RewriteResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,9 +42,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LINEARIZERESPONSE_REJECTEDENTRY']._serialized_start=305
   _globals['_LINEARIZERESPONSE_REJECTEDENTRY']._serialized_end=352
   _globals['_REWRITEREQUEST']._serialized_start=354
-  _globals['_REWRITEREQUEST']._serialized_end=456
-  _globals['_REWRITERESPONSE']._serialized_start=458
-  _globals['_REWRITERESPONSE']._serialized_end=538
-  _globals['_REWRITERSERVICE']._serialized_start=541
-  _globals['_REWRITERSERVICE']._serialized_end=712
+  _globals['_REWRITEREQUEST']._serialized_end=479
+  _globals['_REWRITERESPONSE']._serialized_start=481
+  _globals['_REWRITERESPONSE']._serialized_end=561
+  _globals['_REWRITERSERVICE']._serialized_start=564
+  _globals['_REWRITERSERVICE']._serialized_end=735
 # @@protoc_insertion_point(module_scope)

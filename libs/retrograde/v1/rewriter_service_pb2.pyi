@@ -93,7 +93,10 @@ class RewriteRequest(_message.Message):
 
     TRACE_FIELD_NUMBER: _builtins.int
     REWRITER_FIELD_NUMBER: _builtins.int
+    SETTINGS_JSON_FIELD_NUMBER: _builtins.int
     rewriter: _solution_pb2.Rewriter.ValueType
+    settings_json: _builtins.str
+    """Rewrite settings in JSON; empty takes the defaults. Their method gives way to `rewriter`."""
     @_builtins.property
     def trace(self) -> _trace_pb2.SearchTrace: ...
     def __init__(
@@ -101,10 +104,11 @@ class RewriteRequest(_message.Message):
         *,
         trace: _trace_pb2.SearchTrace | None = ...,
         rewriter: _solution_pb2.Rewriter.ValueType = ...,
+        settings_json: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["trace", b"trace"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rewriter", b"rewriter", "trace", b"trace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rewriter", b"rewriter", "settings_json", b"settings_json", "trace", b"trace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

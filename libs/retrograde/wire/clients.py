@@ -120,9 +120,13 @@ class RewriterClient(ServiceClient):
         response = await self._call(RewriterServiceStub(self._channel).Linearize, request)
         return [trace_from_proto(trace) for trace in response.traces], dict(response.rejected)
 
-    async def rewrite(self, trace: SearchTrace, rewriter: Rewriter) -> tuple[Solution, list[str]]:
+    async def rewrite(
+        self, trace: SearchTrace, rewriter: Rewriter, settings_json: str = ""
+    ) -> tuple[Solution, list[str]]:
         """(solution, invariants that refused attempts broke)."""
-        request = rewriter_pb2.RewriteRequest(trace=trace_to_proto(trace), rewriter=rewriter_to_proto(rewriter))
+        request = rewriter_pb2.RewriteRequest(
+            trace=trace_to_proto(trace), rewriter=rewriter_to_proto(rewriter), settings_json=settings_json
+        )
         response = await self._call(RewriterServiceStub(self._channel).Rewrite, request)
         return solution_from_proto(response.solution), list(response.violations)
 

@@ -9,7 +9,7 @@ import pytest
 from search_fakes import ScriptedPolicy, TaskVerifier, problems
 
 from retrograde.core.problem import Problem
-from retrograde.runtime.errors import InvalidInputError, OverloadedError
+from retrograde.runtime.errors import InvalidInputError, OverloadedError, UnavailableError
 from retrograde.v1 import search_service_pb2 as pb
 from retrograde.wire.convert import problem_to_proto, tree_from_proto
 from services.search.driver import Driver
@@ -19,8 +19,10 @@ SMALL = '{"num_iterations": 5, "num_actions": 3, "num_rollouts": 2%s}'
 NO_CONTEXT = cast("Any", None)
 
 
-def servicer(policy: ScriptedPolicy | None = None, max_watched: int = 4) -> SearchServicer:
-    return SearchServicer(Driver(policy or ScriptedPolicy(), TaskVerifier()), max_watched)
+def servicer(
+    policy: ScriptedPolicy | None = None, max_watched: int = 4, drain: asyncio.Event | None = None
+) -> SearchServicer:
+    return SearchServicer(Driver(policy or ScriptedPolicy(), TaskVerifier()), max_watched, drain or asyncio.Event())
 
 
 async def watched(more: str = "", problem: Problem | None = None, seed: int = 1) -> list[pb.SearchResponse]:
@@ -82,3 +84,12 @@ async def test_more_watchers_than_allowed_are_refused() -> None:
         await anext(service.Search(request, NO_CONTEXT))
     policy.released.set()
     await first
+
+
+async def test_drain_ends_a_watched_search() -> None:
+    """A process that was told to stop answers UNAVAILABLE after the call in flight."""
+    drain = asyncio.Event()
+    drain.set()
+    request = pb.SearchRequest(problem=problem_to_proto(problems(1)[0]), settings_json=SMALL % "")
+    with pytest.raises(UnavailableError):
+        await anext(servicer(drain=drain).Search(request, NO_CONTEXT))

@@ -16,6 +16,7 @@ from retrograde.runtime.errors import InvalidInputError
 from retrograde.runtime.worker import HandBackError
 from retrograde.v1 import messages_pb2
 from services.search.driver import call_seed
+from services.search.tree_log import TreeLog
 from services.search.worker import PROBLEMS_TOPIC, TREES_TOPIC, SearchWorker
 
 
@@ -120,7 +121,7 @@ async def test_kills_at_random_moments_leave_the_same_tree(run: Run, tmp_path: P
         reference = await search(whole, problem, ScriptedPolicy())
         done = False
         while not done:
-            logged = len(run.log(problem))
+            logged = len(await TreeLog(run.store, f"runs/r/tree-logs/{problem.id}/").read())
             policy = ScriptedPolicy()
             task = asyncio.create_task(run.worker(policy).handle(delivered(problem), drain=asyncio.Event()))
             done = bool((await asyncio.wait({task}, timeout=rng.uniform(0.0, 0.02)))[0])
