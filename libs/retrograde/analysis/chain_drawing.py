@@ -66,7 +66,7 @@ def _links(tree: SearchTree, rows: list[_Row], root: svg.Point) -> list[str]:
             links.append(svg.sideways(parent, row.dot, "edge walked" if row.sentence.on_path else "edge off"))
             told[node] = here = row.dot
         elif row.sentence.kind is SentenceKind.RETURN and node in told:
-            links.append(svg.bow(here, told[node], 26.0, "return"))
+            links.append(svg.bow(here, told[node], 26.0, "back"))
             here = told[node]
     return links
 

@@ -121,7 +121,7 @@ def _search(report: Mapping[str, Any], artifacts: RunArtifacts) -> str:
         content.append(f"<h3>One tree: {escape(tree.problem.statement)}</h3>")
         content.append(f'<div class="scroll">{_with_arrow(draw_tree(tree, solution.trace))}</div>')
     note = (
-        "The coloured line is the walk that was told as a solution, wrong turns included; dashed arrows are its "
+        "Coloured lines are the path of the solution that was told, dark ones its wrong turns, dashed arrows its "
         "returns. Green ends are right, red ones wrong; a larger dot was visited more often."
     )
     return _section("Search", note, *content)
@@ -132,11 +132,12 @@ def _chain(artifacts: RunArtifacts) -> str:
         return ""
     chain = draw_chain(artifacts.example.tree, artifacts.example.solution)
     note = "The same walk in words. Every sentence knows the node it tells; a dot further right is deeper in the tree."
-    return _section("One chain of thought", note, f'<div class="scroll">{_with_arrow(chain)}</div>')
+    return _section("One chain of thought", note, f'<div class="scroll">{chain}</div>')
 
 
 def _with_arrow(drawing: str) -> str:
-    return drawing.replace("</title>", f"</title>{svg.ARROW}", 1)
+    """Adds the arrowhead that every drawing of the page refers to."""
+    return drawing.replace("</title>", f"</title>{svg.arrowhead()}", 1)
 
 
 def _spoken(rows: Mapping[str, Sequence[Row]]) -> str:

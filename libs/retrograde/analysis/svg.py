@@ -67,21 +67,20 @@ def bow(start: Point, end: Point, bend: float, class_: str) -> str:
     return tag("path", d=curve, class_=class_, marker_end="url(#arrow)")
 
 
-ARROW = tag(
-    "defs",
-    tag(
-        "marker",
-        tag("path", d="M0 0L8 4L0 8z", class_="arrowhead"),
-        id="arrow",
-        viewBox="0 0 8 8",
-        refX=7,
-        refY=4,
-        markerWidth=6,
-        markerHeight=6,
-        orient="auto-start-reverse",
-    ),
-)
-"""The head of `bow`'s arrows; once per page."""
+def arc(start: Point, end: Point, sag: float, class_: str) -> str:
+    """An arrow from start to end that hangs `sag` pixels below the straight line."""
+    third = (end[0] - start[0]) / 3
+    near, far = (start[0] + third, start[1] + sag), (end[0] - third, end[1] + sag)
+    path = f"M{_value(start[0])} {_value(start[1])}C{_value(near[0])} {_value(near[1])} "
+    curve = path + f"{_value(far[0])} {_value(far[1])} {_value(end[0])} {_value(end[1])}"
+    return tag("path", d=curve, class_=class_, marker_end="url(#arrow)")
+
+
+def arrowhead() -> str:
+    """The definition of the head of `bow`'s arrows; once per page."""
+    head = tag("path", d="M0 0L8 4L0 8z", class_="arrowhead")
+    size = {"markerWidth": 6, "markerHeight": 6, "orient": "auto-start-reverse"}
+    return tag("defs", tag("marker", head, id="arrow", viewBox="0 0 8 8", refX=7, refY=4, **size))
 
 
 def _value(value: object) -> str:

@@ -28,9 +28,10 @@ class _Layout:
 def draw_tree(tree: SearchTree, trace: SearchTrace) -> str:
     """The drawing, with as many nodes as fit."""
     walked = {move.node for move in trace.moves} | {ROOT}
+    right = set(tree.path(trace.terminals[-1]))
     shown = _shown(tree, walked)
     layout = _layout(tree, shown)
-    edges = [_edge(tree, layout, node, walked) for node in sorted(shown) if node != ROOT]
+    edges = [_edge(tree, layout, node, walked, right) for node in sorted(shown) if node != ROOT]
     nodes = [_node(tree.nodes[node], node, layout, walked) for node in sorted(shown)]
     width = max(x for x, _ in layout.at.values()) + layout.column + 30
     height = max(y for _, y in layout.at.values()) + _ROW + (_ROW if layout.num_hidden else 0)
@@ -74,9 +75,9 @@ def _postorder(tree: SearchTree, shown: set[int]) -> list[int]:
     return order[::-1]
 
 
-def _edge(tree: SearchTree, layout: _Layout, node: int, walked: set[int]) -> str:
+def _edge(tree: SearchTree, layout: _Layout, node: int, walked: set[int], right: set[int]) -> str:
     parent = tree.nodes[node].parent
-    class_ = "edge walked" if node in walked and parent in walked else "edge"
+    class_ = "edge walked" if node in right else "edge off" if node in walked else "edge"
     return svg.sideways(layout.at[parent], layout.at[node], class_)
 
 
@@ -87,14 +88,14 @@ def _node(node: Node, index: int, layout: _Layout, walked: set[int]) -> str:
     note = f"node {index}: N = {node.visits}, Q = {node.value:.2f}, prior = {node.prior:.2f}\n{node.step.strip()}"
     label = _shorten(node.step if index != ROOT else "problem", layout.column)
     told = " told" if index in walked else ""
-    return svg.dot((x, y), radius, f"node {kind}{told}", note) + svg.text(x + 9, y - 5, label, f"step {kind}{told}")
+    return svg.dot((x, y), radius, f"node {kind}{told}", note) + svg.text(x + 9, y - 5, label, f"twig {kind}{told}")
 
 
 def _returns(trace: SearchTrace, layout: _Layout) -> list[str]:
     arrows, here = [], ROOT
     for move in trace.moves:
         if move.kind is MoveKind.BACKTRACK and here in layout.at and move.node in layout.at:
-            arrows.append(svg.bow(layout.at[here], layout.at[move.node], 46.0, "return"))
+            arrows.append(svg.arc(layout.at[here], layout.at[move.node], 16.0, "back"))
         here = move.node
     return arrows
 
