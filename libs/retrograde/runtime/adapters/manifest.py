@@ -1,8 +1,8 @@
 """Sets of objects, published by a manifest written last: the same for every adapter of the ObjectStore port.
 
 `upload` puts the files of a folder under a prefix and then `prefix/MANIFEST.json` with each one's name, size and
-sha256; `download` brings back exactly what the manifest lists, or nothing under its final name. A set that is there
-already, byte for byte, is left alone, so that uploading twice is safe beside readers.
+sha256; `download` brings back exactly what the manifest lists, each file checked before it gets its name. The same
+set uploaded again is safe beside readers, and repairs what was damaged; another set first takes the manifest away.
 """
 
 from __future__ import annotations
@@ -62,9 +62,8 @@ def upload(store: FileStore, prefix: str, folder: Path) -> None:
     prefix = prefix.rstrip("/")
     entries = [_entry(folder, path) for path in _files(folder)]
     manifest = _render(entries)
-    if _published(store, prefix, manifest):
-        return
-    store.delete(f"{prefix}/{MANIFEST}")  # between the two sets there is none, never a mixed one
+    if not _published(store, prefix, manifest):
+        store.delete(f"{prefix}/{MANIFEST}")  # between two sets there is none, never a mixed one
     for entry in entries:
         store.put_file(f"{prefix}/{entry.name}", folder / entry.name)
     store.put(f"{prefix}/{MANIFEST}", manifest)

@@ -1,0 +1,99 @@
+"""Every adapter of a port, one by one, for one suite; child processes that can really be killed.
+
+A new adapter joins by one more entry of `_BROKERS` or `_STORES`: a function from a test's folder to a URL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from contract_child import Child
+
+from retrograde.runtime.adapters import open_broker, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from retrograde.runtime.broker import Broker, Consumer
+    from retrograde.runtime.objects import ObjectStore
+
+SESSION_SECONDS = 1.0
+
+_BROKERS: dict[str, Callable[[Path], str]] = {
+    "sqlite": lambda folder: f"sqlite://{folder}/broker.db?session_seconds={SESSION_SECONDS}",
+}
+_STORES: dict[str, Callable[[Path], str]] = {"file": lambda folder: f"file://{folder}/store"}
+
+
+@pytest.fixture(params=_BROKERS)
+def broker_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return _BROKERS[request.param](tmp_path)
+
+
+@pytest.fixture(params=_STORES)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return _STORES[request.param](tmp_path)
+
+
+@pytest.fixture
+def broker(broker_url: str) -> Iterator[Broker]:
+    broker = open_broker(broker_url)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def store(store_url: str) -> ObjectStore:
+    return open_store(store_url)
+
+
+@pytest.fixture
+def topic(broker: Broker) -> str:
+    """A topic of four partitions that nobody used before."""
+    name = f"contract.{uuid.uuid4().hex}"
+    broker.create_topic(name, 4)
+    return name
+
+
+@pytest.fixture
+def join(broker: Broker, topic: str) -> Iterator[Callable[..., Consumer]]:
+    """Makes members of a group on `topic` (`join()`, `join("other-group")`) that leave with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def make(group: str = "group") -> Consumer:
+            consumer = broker.consumer(topic, group)
+            stack.callback(consumer.close)
+            return consumer
+
+        yield make
+
+
+@pytest.fixture
+def spawn() -> Iterator[Callable[..., Child]]:
+    """Starts programs of contract_programs.py; what still runs when the test ends is killed."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*arguments: str) -> Child:
+            child = Child(*arguments)
+            stack.callback(child.close)
+            return child
+
+        yield start
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], None]:
+    """Waits until a condition holds; fails after twenty seconds."""
+
+    def wait(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline, "it never came true"
+            time.sleep(0.02)
+
+    return wait

@@ -1,0 +1,73 @@
+"""What the worker loop promises on every broker."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from retrograde.runtime.errors import InvalidInputError
+from retrograde.runtime.worker import consume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from contract_child import Child
+
+    from retrograde.runtime.broker import Broker, Message
+
+ALL_BYTES = bytes(range(256))
+
+
+async def test_a_bad_message_goes_to_the_dead_letter_topic_byte_identical(broker: Broker, topic: str) -> None:
+    """Key, value and its own headers are kept; where it was, when, and why it failed are added."""
+    broker.publish(topic, "schlüssel", ALL_BYTES, {"traceparent": "00-a-b-01"})
+    drain = asyncio.Event()
+    seen: list[Message] = []
+
+    async def handle(message: Message) -> None:
+        seen.append(message)
+        drain.set()
+        raise InvalidInputError("problem_id is empty; name one")
+
+    await consume(broker, topic, "group", handle, drain=drain)
+    reader = broker.consumer(topic + ".dlq", "readers")
+    (dead,) = reader.poll(5)
+    reader.close()
+    (original,) = seen
+    assert (dead.key, dead.value) == ("schlüssel", ALL_BYTES)
+    assert dict(dead.headers) == {
+        "traceparent": "00-a-b-01",
+        "x-original-topic": topic,
+        "x-original-partition": str(original.partition),
+        "x-original-offset": str(original.offset),
+        "x-original-timestamp": repr(original.timestamp_seconds),
+        "x-attempt": "1",
+        "x-error-type": "InvalidInputError",
+        "x-error-message": "problem_id is empty; name one",
+    }
+    assert broker.lag(topic, "group") == 0
+
+
+async def test_two_loops_and_a_killed_process_handle_every_message(
+    broker: Broker, broker_url: str, topic: str, spawn: Callable[..., Child]
+) -> None:
+    """With one of three workers killed in the middle of its tasks, every message is handled and committed."""
+    for number in range(60):
+        broker.publish(topic, f"k{number}", str(number).encode())
+    victim = spawn("hang", broker_url, topic, "group")
+    victim.line()
+    drain = asyncio.Event()
+    handled: set[str] = set()
+
+    async def handle(message: Message) -> None:
+        handled.add(message.value.decode())
+        if len(handled) == 60:
+            drain.set()
+
+    loops = [consume(broker, topic, "group", handle, drain=drain, max_in_flight=4) for _ in range(2)]
+    running = asyncio.gather(*loops)
+    await asyncio.sleep(0.5)
+    victim.kill()
+    await asyncio.wait_for(running, 20)
+    assert handled == {str(number) for number in range(60)}
+    assert broker.lag(topic, "group") == 0
