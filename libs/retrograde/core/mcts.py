@@ -138,7 +138,7 @@ class TreeSearch:
         return {
             position: "".join(begun) + completion.text
             for position, completion in enumerate(completions)
-            if call.kind is CallKind.EVALUATE or self._ends(begun, completion.text)
+            if call.kind is CallKind.EVALUATE or self._task.is_terminal(self.tree.problem, [*begun, completion.text])
         }
 
     def feed(self, call: Call, reply: Reply) -> None:
@@ -156,9 +156,6 @@ class TreeSearch:
             self._evaluated(call.node, reply)
         if not self._calls:
             self.tree.num_iterations += 1
-
-    def _ends(self, begun: list[str], text: str) -> bool:
-        return bool(text) and self._task.is_terminal(self.tree.problem, [*begun, text])
 
     def _finished(self) -> bool:
         wanted = self._settings.stop_when_solved

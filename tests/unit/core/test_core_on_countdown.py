@@ -14,8 +14,10 @@ from retrograde.core.mcts import Call, CallKind, Reply, TreeSearch
 from retrograde.core.rewrite import count_backtracks, rewrite_by_template
 from retrograde.core.settings import LinearizeSettings, RewriteSettings, SearchSettings
 from retrograde.core.tree import SearchTree
-from retrograde.tasks.countdown import TASK, after, moves, replay, step_text
+from retrograde.tasks.countdown import after, moves, replay, step_text
+from retrograde.tasks.task import load_task
 
+TASK = load_task("countdown")
 SETTINGS = SearchSettings(num_iterations=8, num_actions=4, num_rollouts=4)
 
 

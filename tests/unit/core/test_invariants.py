@@ -7,13 +7,14 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from sums_task import DOUBT, SUMS, grown, stop, ten_nodes
+from sums_task import DOUBT, SUMS, Sums, grown, stop, ten_nodes
 
 from retrograde.core.figures import foreign_numbers, missing_numbers, numbers
 from retrograde.core.invariants import Reason, Violation, check_solution
 from retrograde.core.problem import Problem
 from retrograde.core.rewrite import rewrite_by_template
 from retrograde.core.settings import RewriteSettings
+from retrograde.core.shapes import answer_phrase
 from retrograde.core.solution import Move, MoveKind, SearchTrace, Sentence, SentenceKind, Solution
 
 STEP, BACK = MoveKind.STEP, MoveKind.BACKTRACK
@@ -131,6 +132,24 @@ def test_broken_sentence_is_caught(broken: Solution, expected: Reason) -> None:
 def test_return_told_inside_a_step_is_caught() -> None:
     """A return that is no move of the walk is counted against it, even if it names a real state."""
     assert Reason.FALSE_RETURN in reasons(with_text(10, "Let's go back to where we had 10.\nstop: \\boxed{10}\n"))
+
+
+def test_returns_the_task_does_not_find_are_caught() -> None:
+    """The task's own reading of the text must find every return of the walk, and all of them real."""
+
+    class Blind(Sums):
+        def returns(self, problem: Problem, text: str) -> tuple[int, int]:
+            return 1, 1
+
+    found = check_solution(sound(), ten_nodes(), Blind())
+    assert found == [Violation(Reason.FALSE_RETURN, detail="the text tells 1 returns, 1 real; 2 made")]
+
+
+def test_answer_before_the_end_is_caught() -> None:
+    """A wrong branch's answer is never boxed in a sentence of its own."""
+    sentences = list(sound().sentences)
+    sentences.insert(2, Sentence(SentenceKind.ANSWER, answer_phrase("7"), 7))
+    assert reasons(replace(sound(), sentences=tuple(sentences))) == {Reason.ODD_PHRASE}
 
 
 def test_reassurance_on_a_wrong_branch_is_caught() -> None:

@@ -153,6 +153,15 @@ def test_terminals_without_verdict_are_never_wrong_turns(verdict: Verdict) -> No
         ({}, [1, 3, 5]),  # no statistics: fewer steps, then age
         ({4: {"visits": 1, "value": 0.9}}, [5, 1, 3]),  # the path of highest mean Q first
         ({2: {"visits": 2, "value": 0.3}, 4: {"visits": 1, "value": 0.9}, 0: {"value": 0.5}}, [5, 1, 3]),
+        ({0: {"value": 0.4}, 2: {"visits": 1, "value": 0.85}, 4: {"visits": 1, "value": 0.9}}, [5, 3, 1]),
+        (
+            {
+                2: {"visits": 1, "value": 0.85},
+                3: {"visits": 1, "value": 1.0},  # the terminal's own value is every right terminal's: it says nothing
+                4: {"visits": 1, "value": 0.9},
+            },
+            [5, 3, 1],
+        ),
         ({5: {"logprob": -0.5}}, [1, 5, 3]),  # equal in steps: the likelier one
     ],
 )
@@ -165,6 +174,14 @@ def test_best_right_terminal_is_chosen_by_value_then_shortness_then_likelihood(
         for name, value in values.items():
             setattr(tree.nodes[node], name, value)
     assert ranked_correct(tree) == expected
+
+
+def test_unvisited_steps_say_nothing_of_a_paths_value() -> None:
+    """A rollout's steps have no Q: the path through them is ranked by the visited ones alone."""
+    tree = grown([0, 1, 2, 0, 4], ["+1 = 1\n", "+2 = 3\n", f"{stop(10)}\n", "+2 = 2\n", f"{stop(10)}\n"])
+    for node, value in ((1, 0.6), (4, 0.5)):
+        tree.nodes[node].visits, tree.nodes[node].value = 1, value
+    assert ranked_correct(tree) == [3, 5]
 
 
 def replayed(tree: SearchTree, trace: SearchTrace) -> list[int]:

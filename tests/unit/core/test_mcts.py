@@ -202,7 +202,7 @@ def test_terminal_without_verdict_is_passed_over() -> None:
     search.feed(first, Reply([said(stop(7)), said("+4 = 4\n")], {0: Grade(Verdict.TIMEOUT)}))
     call = search.next_call()
     assert call is not None
-    assert call.node == 2
+    assert (call.node, search.tree.num_iterations) == (2, 1)
     assert [node.visits for node in search.tree.nodes] == [0, 0, 0]
 
 
@@ -213,6 +213,7 @@ def test_search_without_any_verdict_ends() -> None:
     assert first is not None
     search.feed(first, Reply([said(stop(7)), said(stop(8))], {0: Grade(Verdict.TIMEOUT), 1: Grade(Verdict.ERROR)}))
     assert search.done
+    assert search.tree.num_iterations == 2  # of three: the second found nothing left to try
     assert all(node.visits == 0 for node in search.tree.nodes)
 
 

@@ -143,11 +143,11 @@ def retold(replies: dict[str, str], trace: SearchTrace = SEARCH) -> tuple[Retell
 
 def test_model_retells_steps_and_fixed_shapes_stay() -> None:
     """Steps are told in the model's words, in their white space; returns name an ancestor as it was retold."""
-    retelling, prompts = retold({"+4 = 4": "  +4 = 4, which is 4 so far.", "+6 = 10": "Adding 6\n\ngives 10."})
+    retelling, prompts = retold({"+4 = 4": "  +4 = 04, which is 4 so far.", "+6 = 10": "Adding 6\n\ngives 10."})
     solution = retelling.solution()
     assert solution.completion == (
         f"+7 = 7\nstop: \\boxed{{7}}\n{DOUBT}{RESTART}"
-        f"+4 = 4, which is 4 so far.\n+5 = 9\nstop: \\boxed{{9}}\n{DOUBT}Let's go back to where we had 4.\n"
+        f"+4 = 04, which is 4 so far.\n+5 = 9\nstop: \\boxed{{9}}\n{DOUBT}Let's go back to where we had 04.\n"
         "Adding 6\ngives 10.\nstop: \\boxed{10}\n"
     )
     assert solution.rewriter is Rewriter.LLM
