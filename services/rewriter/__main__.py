@@ -1,0 +1,38 @@
+"""`python -m services.rewriter --config FILE`: the rewriter service."""
+
+from __future__ import annotations
+
+import asyncio
+
+from retrograde.runtime.process import Process
+from retrograde.runtime.settings import load_settings
+from retrograde.v1.rewriter_service_pb2_grpc import add_RewriterServiceServicer_to_server
+from retrograde.wire.clients import InferenceClient, VerifierClient
+from services.rewriter.judge import Judge
+from services.rewriter.pipeline import Pipeline
+from services.rewriter.servicer import RewriterServicer
+from services.rewriter.settings import RewriterSettings
+from services.rewriter.teller import Teller
+from services.rewriter.worker import RewriterWorker
+
+
+async def run(settings: RewriterSettings) -> None:
+    """Builds the service and serves until told to stop."""
+    async with Process("rewriter", settings) as process:
+        policy = await process.enter(InferenceClient(settings.inference))
+        verifier = await process.enter(VerifierClient(settings.verifier))
+        teller = Teller(policy, verifier)
+        pipeline = Pipeline(Judge(policy, process.store), teller)
+        servicer = RewriterServicer(process.store, pipeline, teller)
+        process.add_servicer(add_RewriterServiceServicer_to_server, servicer, "retrograde.v1.RewriterService")
+        process.add_worker(RewriterWorker(process.broker, process.store, pipeline, settings).run)
+        await process.serve()
+
+
+def main() -> None:
+    """Entry point."""
+    asyncio.run(run(load_settings(RewriterSettings)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""Settings of the rewriter service."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from retrograde.runtime.settings import Address, ServiceSettings
+
+
+class RewriterSettings(ServiceSettings):
+    """The rewriter service: trees to solutions."""
+
+    inference: Address = Field(description="host:port of the inference service.")
+    verifier: Address = Field(description="host:port of the verifier service.")
+    max_trees: int = Field(32, ge=1, description="Trees of the trees topic worked on at the same time.")
+    hand_back_seconds: float = Field(
+        5.0, ge=0, description="After SIGTERM, how long the trees in flight may take; then they are handed back."
+    )
