@@ -259,7 +259,7 @@ class Countdown:
     """The task; see the module's head for its language."""
 
     name = "countdown"
-    stop = ("\n",)
+    stop: tuple[str, ...] = ("\n",)
     chat = False
     phrases = Phrases(restart="Let's restart our solution from the beginning, where we {recall}.\n")
 
