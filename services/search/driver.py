@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
@@ -114,5 +115,5 @@ def _count(record: Record) -> None:
     metrics.CALL_SECONDS.labels(kind=kind).observe(record.cost.wall_seconds)
     metrics.TOKENS.labels(kind="prompt").inc(record.cost.prompt_tokens)
     metrics.TOKENS.labels(kind="generated").inc(record.cost.generated_tokens)
-    for grade in record.grades.values():
-        metrics.VERDICTS.labels(verdict=grade.verdict.value).inc()
+    for verdict, count in Counter(grade.verdict for grade in record.grades.values()).items():
+        metrics.VERDICTS.labels(verdict=verdict.value).inc(count)
