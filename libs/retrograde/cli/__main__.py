@@ -1,0 +1,39 @@
+"""Entry point of the `retrograde` command: a fault of the input is one line on stderr and status 2."""
+
+from __future__ import annotations
+
+import os
+
+# The supervisor forks children beside a running gRPC client and never uses gRPC in the fork; read by grpc at import.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+import typer
+
+from retrograde.cli import app_services
+from retrograde.cli.app import app
+from retrograde.recipe.recipe import RecipeError
+from retrograde.runtime.errors import ConflictError, InvalidInputError, NotFoundError, RetrogradeError
+from retrograde.runtime.settings import BAD_INPUT_STATUS
+from retrograde.tasks.task import TaskError
+
+_BAD_INPUT = (RecipeError, TaskError, InvalidInputError, ConflictError, NotFoundError)
+__all__ = ["app_services", "main"]
+
+
+def main() -> None:
+    """Runs the command."""
+    try:
+        app()
+    except _BAD_INPUT as error:
+        _leave(error, BAD_INPUT_STATUS)
+    except RetrogradeError as error:
+        _leave(error, 1)
+
+
+def _leave(error: Exception, status: int) -> None:
+    typer.echo(f"error: {error}", err=True)
+    raise SystemExit(status) from None
+
+
+if __name__ == "__main__":
+    main()

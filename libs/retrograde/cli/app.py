@@ -1,0 +1,123 @@
+"""The `retrograde` command, part one: runs and what they leave. Help is here, the work in the modules beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from retrograde.analysis.report import write_report
+from retrograde.cli import checks
+from retrograde.cli.planning import plan_view
+from retrograde.cli.run_folder import RunFolder
+from retrograde.cli.running import run_recipe
+from retrograde.cli.solutions import export_trl, export_verl, read_problems, read_solutions
+from retrograde.cli.verifying import read_pairs, verdict_lines
+from retrograde.runtime.adapters import open_store
+
+app = typer.Typer(
+    name="retrograde",
+    help="Search trees in, reasoning models out: the ASTRO method end to end.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, for example recipes/countdown.yaml.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out of a run.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder in which it all happens.")]
+PortBase = Annotated[
+    int, typer.Option("--port-base", min=0, max=65000, help="First of six consecutive ports; 0 picks free ones.")
+]
+
+
+class Format(enum.StrEnum):
+    """Whose trainer is to read it."""
+
+    TRL = "trl"
+    VERL = "verl"
+
+
+def console() -> Console:
+    """Where people read: stderr, so that results on stdout can be piped."""
+    return Console(stderr=True)
+
+
+@app.command(epilog="Example: `retrograde run recipes/countdown.yaml --out build/demo`")
+def run(
+    recipe: RecipePath,
+    *,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where the run lives.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe and print what it would cost.")] = False,
+    port_base: PortBase = 0,
+) -> None:
+    """Runs a recipe from its problems to its report, or continues it.
+
+    Ctrl-C stops cleanly, a second one at once; the same command goes on from there and repeats nothing.
+    """
+    if dry_run:
+        Console().print(plan_view(checks.read_recipe(recipe, needs_checkpoint=False)))
+        return
+    if out is None:
+        raise typer.BadParameter("name the run's folder", param_hint="--out")
+    checked = checks.read_recipe(recipe)
+    checks.read_problems(recipe, checked)
+    folder = RunFolder.at(out)
+    folder.check_room(checked)
+    run_id = folder.claim(checked)
+    raise typer.Exit(asyncio.run(run_recipe(checked, folder, run_id, console(), port_base)))
+
+
+@app.command(epilog="Example: `retrograde report build/demo`")
+def report(folder: Folder) -> None:
+    """Makes report.json and report.html again from what the run has stored so far."""
+    run_folder = RunFolder.at(folder)
+    run_id = run_folder.run_id()
+    store = open_store(f"file://{run_folder.path / 'store'}")
+    write_report(store, f"runs/{run_id}")
+    for path in run_folder.bring_report(store, run_id):
+        typer.echo(path)
+
+
+@app.command(epilog="Example: `retrograde export build/demo --format verl --to build/verl`")
+def export(
+    folder: Folder,
+    *,
+    format_: Annotated[Format, typer.Option("--format", help="trl: JSON lines; verl: parquet.")] = Format.TRL,
+    to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="Default: DIR/export/<format>.")] = None,
+) -> None:
+    """Writes a run's solutions (and for verl its RL prompts) as another trainer reads them."""
+    run_folder = RunFolder.at(folder)
+    prefix = f"runs/{run_folder.run_id()}"
+    store = open_store(f"file://{run_folder.path / 'store'}")
+    target = to or run_folder.path / "export" / format_.value
+    solutions = list(read_solutions(store, prefix))
+    if format_ is Format.TRL:
+        count = export_trl(solutions, target)
+    else:
+        count = export_verl(solutions, read_problems(store, prefix), target)
+    typer.echo(f"{count} rows in {target}")
+
+
+@app.command(epilog="Examples: `retrograde verify 0.5 1/2`, `retrograde verify --jsonl answers.jsonl`")
+def verify(
+    answer: Annotated[str | None, typer.Argument(help="What was answered, bare or a whole completion.")] = None,
+    gold: Annotated[str | None, typer.Argument(help="The right answer; '3 7 7 -> 28' asks for an expression.")] = None,
+    *,
+    jsonl: Annotated[
+        Path | None, typer.Option("--jsonl", metavar="FILE", help='Lines {"answer", "gold"}, judged in their order.')
+    ] = None,
+) -> None:
+    """Judges answers; prints one JSON line each, with "verdict" and "reason".
+
+    Verdicts: correct, incorrect, unparsable, timeout, error.
+    """
+    if (jsonl is None) == (answer is None or gold is None):
+        raise typer.BadParameter("give ANSWER and GOLD, or --jsonl FILE", param_hint="ANSWER GOLD")
+    pairs = read_pairs(jsonl) if jsonl else [(str(answer), str(gold))]
+    for line in verdict_lines(pairs):
+        typer.echo(line)

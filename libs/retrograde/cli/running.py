@@ -1,0 +1,129 @@
+"""`retrograde run`: the services as children, the run at the trainer, its progress on the terminal, its outputs here.
+
+Three things can end it: the run ends, a service is given up, or the user presses Ctrl-C. The first Ctrl-C drains the
+services (their work is handed back or stored), the second kills them; either way the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+
+import yaml
+from rich.console import Console
+
+from retrograde.cli.progress import RunProgress
+from retrograde.cli.run_folder import RunFolder
+from retrograde.cli.supervisor import Supervisor
+from retrograde.cli.topology import Topology
+from retrograde.recipe.recipe import Recipe
+from retrograde.runtime.adapters import open_store
+from retrograde.runtime.errors import RetrogradeError, UnavailableError
+from retrograde.v1 import run_pb2
+from retrograde.wire.clients import TrainerClient
+
+INTERRUPTED_STATUS = 130
+_AGAIN_SECONDS = 1.0
+
+
+class RunFailedError(RetrogradeError):
+    """The run ended badly; the message is the trainer's."""
+
+
+@dataclass(slots=True)
+class Interrupts:
+    """Ctrl-C and SIGTERM while the block runs: the first cancels the work, every later one calls `at_once`."""
+
+    work: asyncio.Task[object] | None = None
+    at_once: Callable[[], None] = lambda: None
+    count: int = 0
+    _signals: tuple[signal.Signals, ...] = field(default=(signal.SIGINT, signal.SIGTERM))
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator[None]:
+        """Installs the handlers, and removes them."""
+        loop = asyncio.get_running_loop()
+        for each in self._signals:
+            loop.add_signal_handler(each, self._on_signal)
+        try:
+            yield
+        finally:
+            for each in self._signals:
+                loop.remove_signal_handler(each)
+
+    def _on_signal(self) -> None:
+        self.count += 1
+        if self.count == 1 and self.work is not None:
+            self.work.cancel()
+        else:
+            self.at_once()
+
+
+async def run_recipe(recipe: Recipe, folder: RunFolder, run_id: str, console: Console, port_base: int = 0) -> int:
+    """Runs or continues the run; returns the exit status. Raises what made it fail."""
+    supervisor = Supervisor(topology_of(recipe, folder), port_base)
+    interrupts = Interrupts(at_once=supervisor.kill)
+    with interrupts.caught():
+        work = asyncio.create_task(_work(supervisor, recipe, folder, run_id, console))
+        interrupts.work = work
+        try:
+            await work
+        except asyncio.CancelledError:
+            if not interrupts.count:
+                raise
+            console.print(f"stopped; the same command continues {run_id}", highlight=False)
+            return INTERRUPTED_STATUS
+    return 0
+
+
+def topology_of(recipe: Recipe, folder: RunFolder) -> Topology:
+    """All services, serving the recipe's policy."""
+    return Topology(folder.path, recipe.policy.checkpoint, recipe.policy.max_model_tokens)
+
+
+async def _work(supervisor: Supervisor, recipe: Recipe, folder: RunFolder, run_id: str, console: Console) -> None:
+    with console.status("starting the services") if console.is_terminal else contextlib.nullcontext():
+        entered = await supervisor.__aenter__()
+    try:
+        await until_failure(entered, _follow(entered.addresses["trainer"], recipe, run_id, console))
+        store = open_store(supervisor.topology.store)
+        for path in await asyncio.to_thread(folder.bring_back, store, run_id):
+            console.print(f"  {path}", highlight=False, soft_wrap=True)
+    finally:
+        await asyncio.shield(supervisor.stop())
+
+
+async def until_failure(supervisor: Supervisor, work: Awaitable[None]) -> None:
+    """Awaits `work`; raises the supervisor's failure instead if that comes first."""
+    task = asyncio.ensure_future(work)
+    both: set[asyncio.Future[None]] = {task, supervisor.failure}
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    if task.cancelled() or (supervisor.failure.done() and task.exception() is not None):
+        supervisor.failure.result()
+    task.result()
+
+
+async def _follow(address: str, recipe: Recipe, run_id: str, console: Console) -> None:
+    """Creates or finds the run and shows it until it ends; a trainer that restarts is found again."""
+    recipe_yaml = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+    async with TrainerClient(address) as trainer:
+        with RunProgress(console) as progress:
+            while True:
+                await trainer.create_run(run_id, recipe_yaml)
+                try:
+                    async for run in trainer.watch_run(run_id):
+                        progress.show(run)
+                        if run.state == run_pb2.RUN_STATE_SUCCEEDED:
+                            return
+                        if run.state in (run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED):
+                            raise RunFailedError(f"run {run_id}: {run.error or 'cancelled'}")
+                except UnavailableError:
+                    await asyncio.sleep(_AGAIN_SECONDS)
