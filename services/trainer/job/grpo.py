@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from retrograde.runtime.adapters import open_store
 from retrograde.runtime.settings import load_settings
-from services.trainer.job.outcome import finished, process
+from services.trainer.job.outcome import finished, process, require
 from services.trainer.job.settings import GrpoJobSettings
 
 
@@ -19,6 +19,7 @@ def main() -> None:
         store = open_store(settings.store)
         if finished(store, settings.output_key):
             return
+        require(store, init_checkpoint=f"{settings.init_checkpoint}/MANIFEST.json", prompts_key=settings.prompts_key)
         from services.trainer.job.feed import GrpcFeed  # noqa: PLC0415 - imports only where there is work
         from services.trainer.job.grpo_loop import train  # noqa: PLC0415 - seconds of imports, likewise
 

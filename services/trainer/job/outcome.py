@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from retrograde.runtime import logs
-from retrograde.runtime.errors import InvalidInputError, NotFoundError
+from retrograde.runtime.errors import InvalidInputError
 from retrograde.runtime.objects import ObjectStore
 from retrograde.runtime.settings import BAD_INPUT_STATUS
 from services.trainer.job.settings import EngineSettings
@@ -19,9 +19,18 @@ def finished(store: ObjectStore, output_key: str) -> bool:
     return store.exists(f"{output_key}/MANIFEST.json")
 
 
+def require(store: ObjectStore, **keys: str) -> None:
+    """Raises InvalidInputError naming the first setting whose object is not in the store."""
+    for setting, key in keys.items():
+        if not store.exists(key):
+            raise InvalidInputError(
+                f"{setting}: the store has no object {key!r}; write it first, or correct the setting"
+            )
+
+
 @contextmanager
 def process(name: str, engine: EngineSettings) -> Iterator[None]:
-    """Logs as JSON lines; input that is wrong or missing ends the process with one line and status 2.
+    """Logs as JSON lines; input that is wrong ends the process with one line and status 2.
 
     DeepSpeed looks for its accelerator when it is imported: it is told here, before.
     """
@@ -31,6 +40,6 @@ def process(name: str, engine: EngineSettings) -> Iterator[None]:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         yield
-    except (InvalidInputError, NotFoundError) as error:
+    except InvalidInputError as error:
         logs.get_logger(name).error("refused", reason=str(error))
         sys.exit(BAD_INPUT_STATUS)

@@ -15,6 +15,7 @@ import deepspeed
 import torch
 from torch import distributed
 
+from retrograde.runtime.lifeline import die_with_parent
 from services.trainer.job.settings import EngineSettings
 
 T = TypeVar("T")
@@ -78,6 +79,7 @@ def joined(settings: EngineSettings) -> Iterator[Ranks]:
         store = distributed.HashStore()  # type: ignore[attr-defined]  # public, but missing from __all__
         distributed.init_process_group(backend, store=store, rank=0, world_size=1)
     else:
+        die_with_parent()  # a rank has its own session: killing the launcher alone would leave it at work
         distributed.init_process_group(backend)
     deepspeed.init_distributed(backend, auto_mpi_discovery=False, rank=distributed.get_rank())
     try:

@@ -19,7 +19,7 @@ class EngineSettings(Settings):
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one.")
     dtype: Literal["fp32", "bf16"] = Field("fp32", description="bf16 keeps fp32 master weights in the optimiser.")
-    zero_stage: int = Field(0, ge=0, le=3, description="DeepSpeed ZeRO; 3 also shards the weights.")
+    zero_stage: Literal[0, 1, 3] = Field(0, description="DeepSpeed ZeRO: 1 shards the optimiser, 3 the weights too.")
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     activation_checkpointing: bool = Field(default=False, description="Recompute activations: slower, much smaller.")
     gradient_clip: float = Field(1.0, gt=0, description="Largest norm of the gradient (paper silent: ours).")

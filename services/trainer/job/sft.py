@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from retrograde.runtime.adapters import open_store
 from retrograde.runtime.settings import load_settings
-from services.trainer.job.outcome import finished, process
+from services.trainer.job.outcome import finished, process, require
 from services.trainer.job.settings import SftJobSettings
 
 
@@ -18,6 +18,7 @@ def main() -> None:
         store = open_store(settings.store)
         if finished(store, settings.output_key):
             return
+        require(store, init_checkpoint=f"{settings.init_checkpoint}/MANIFEST.json", dataset_key=settings.dataset_key)
         from services.trainer.job.sft_loop import train  # noqa: PLC0415 - seconds of imports, only where there is work
 
         train(settings, store)

@@ -1,0 +1,141 @@
+"""The trainer's feed over real gRPC, against a scripted servicer on loopback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent import futures
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import pytest
+
+from retrograde.core.settings import RlSettings
+from retrograde.runtime.errors import UnavailableError
+from retrograde.v1 import problem_pb2, rollout_pb2
+from retrograde.v1 import rollouts_service_pb2 as pb
+from retrograde.v1.rollouts_service_pb2_grpc import RolloutsServiceServicer, add_RolloutsServiceServicer_to_server
+from services.trainer.job.feed import GrpcFeed
+from services.trainer.job.settings import GrpoJobSettings
+
+
+@dataclass
+class ScriptedRollouts(RolloutsServiceServicer):
+    """Answers pulls with the scripted names; "!" breaks the stream off there. Knows the leases in `live` only."""
+
+    script: list[str] = field(default_factory=list)
+    live: set[str] = field(default_factory=set)
+    pulls: list[tuple[int, int]] = field(default_factory=list)
+    acks: list[list[str]] = field(default_factory=list)
+    opened: list[pb.OpenFeedRequest] = field(default_factory=list)
+
+    def OpenFeed(self, request: pb.OpenFeedRequest, context: grpc.ServicerContext) -> pb.OpenFeedResponse:
+        self.opened.append(request)
+        return pb.OpenFeedResponse(num_prompts=1)
+
+    def PullRollouts(
+        self, request: pb.PullRolloutsRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.PullRolloutsResponse]:
+        self.pulls.append((request.num_groups, request.min_policy_version))
+        for name in self.script.pop(0).split() if self.script else []:
+            if name == "!":
+                context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
+            problem = problem_pb2.Problem(id=name, task="countdown")
+            yield pb.PullRolloutsResponse(group=rollout_pb2.RolloutGroup(id=name, lease_id=name, problem=problem))
+
+    def AckRollouts(self, request: pb.AckRolloutsRequest, context: grpc.ServicerContext) -> pb.AckRolloutsResponse:
+        if not set(request.lease_ids) <= self.live:
+            context.abort(grpc.StatusCode.NOT_FOUND, "a lease has lapsed")
+        self.acks.append(list(request.lease_ids))
+        return pb.AckRolloutsResponse(num_acknowledged=len(request.lease_ids))
+
+    def PublishPolicy(
+        self, request: pb.PublishPolicyRequest, context: grpc.ServicerContext
+    ) -> pb.PublishPolicyResponse:
+        assert (request.checkpoint_key, request.policy_version) == ("policies/000003", 0)
+        return pb.PublishPolicyResponse(policy_version=17)
+
+
+@pytest.fixture(name="rollouts")
+def scripted_rollouts() -> ScriptedRollouts:
+    """A servicer without a script."""
+    return ScriptedRollouts()
+
+
+@pytest.fixture(name="feed")
+def feed_of_servicer(rollouts: ScriptedRollouts, tmp_path: Path) -> Iterator[GrpcFeed]:
+    """The feed "arm" of `rollouts`, over loopback; it gives up at once when nothing comes."""
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
+    add_RolloutsServiceServicer_to_server(rollouts, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    keys = dict.fromkeys(("store", "init_checkpoint", "output_key", "job_key", "policies_key"), "unused")
+    settings = GrpoJobSettings(
+        **keys,
+        prompts_key="prompts.jsonl",
+        work_dir=tmp_path,
+        rollouts=f"127.0.0.1:{port}",
+        feed="arm",
+        patience_seconds=0.5,
+        seed=9,
+        rl=RlSettings(group_size=6, temperature=0.9, max_tokens=77),
+    )
+    with GrpcFeed(settings) as feed:
+        yield feed
+    server.stop(None).wait()
+
+
+def test_opening_tells_the_feed_how_to_sample(rollouts: ScriptedRollouts, feed: GrpcFeed) -> None:
+    """Group size, temperature, length and seed are those of the job."""
+    feed.open()
+
+    assert [(request.feed, request.prompts_key) for request in rollouts.opened] == [("arm", "prompts.jsonl")]
+    described = json.loads(rollouts.opened[0].settings_json)
+    assert described == {"group_size": 6, "temperature": 0.9, "max_tokens": 77, "seed": 9}
+
+
+def test_a_stream_that_breaks_off_is_taken_up_where_it_stopped(rollouts: ScriptedRollouts, feed: GrpcFeed) -> None:
+    """Two of three groups arrive before the service restarts: one more is asked for, not three."""
+    rollouts.script = ["g1 g2 !", "g3"]
+
+    groups = feed.pull(3, min_policy_version=5)
+
+    assert [group.id for group in groups] == ["g1", "g2", "g3"]
+    assert rollouts.pulls == [(3, 5), (1, 5)]
+
+
+def test_a_feed_that_ends_gives_what_it_has(rollouts: ScriptedRollouts, feed: GrpcFeed) -> None:
+    """A stream that ends well without a group is the end."""
+    rollouts.script = ["g1"]
+
+    assert [group.id for group in feed.pull(2, min_policy_version=0)] == ["g1"]
+
+
+def test_patience_ends(rollouts: ScriptedRollouts, feed: GrpcFeed) -> None:
+    """A service that stays away longer than `patience_seconds` is an error."""
+    rollouts.script = ["!"] * 100
+
+    with pytest.raises(UnavailableError, match="restarting"):
+        feed.pull(1, min_policy_version=0)
+
+
+def test_a_lapsed_lease_does_not_hold_up_the_others(rollouts: ScriptedRollouts, feed: GrpcFeed) -> None:
+    """The service refuses the lot for one lapsed lease: the live ones are acknowledged all the same."""
+    rollouts.live = {"g1", "g3"}
+
+    feed.ack(["g1", "g2", "g3"])
+
+    assert rollouts.acks == [["g1"], ["g3"]]
+
+
+def test_nothing_to_acknowledge_is_no_call(rollouts: ScriptedRollouts, feed: GrpcFeed) -> None:
+    """An empty list stays here."""
+    feed.ack([])
+
+    assert rollouts.acks == []
+
+
+def test_publishing_returns_the_version_the_pool_gave(feed: GrpcFeed) -> None:
+    """The pool numbers its policies; the trainer asks for that number from then on."""
+    assert feed.publish("policies/000003") == 17
