@@ -16,7 +16,7 @@ from retrograde.core.invariants import Violation, check_solution
 from retrograde.core.policy import Completion, Policy, Prompt, Sampling, Verifier
 from retrograde.core.problem import Cost
 from retrograde.core.retelling import Retelling
-from retrograde.core.rewrite import rewrite_by_template
+from retrograde.core.rewrite import rewrite_by_template, solution_id
 from retrograde.core.settings import RewriteSettings
 from retrograde.core.solution import Rewriter, SearchTrace, Solution
 from retrograde.core.tree import SearchTree
@@ -91,11 +91,12 @@ class Teller:
     async def _retell_step(self, subject: Subject, retelling: Retelling, meter: Meter, told: Told) -> bool:
         """Whether one of `max_attempts` answers was taken; the reasons against the others are added to `told`."""
         prompt = Prompt(retelling.next_prompt() or "", chat=subject.task.chat)
+        name = solution_id(subject.tree, told.trace)  # walks that begin alike are told in different words
         for attempt in range(subject.settings.max_attempts):
             sampling = Sampling(
                 temperature=subject.settings.temperature,
                 max_tokens=subject.settings.max_sentence_tokens,
-                seed=seed_of(subject.tree.provenance.seed, prompt.text, attempt),
+                seed=seed_of(subject.tree.provenance.seed, name, prompt.text, attempt),
             )
             generation = await meter.generate(prompt, sampling)
             reasons = _feed(retelling, generation.completions[0])

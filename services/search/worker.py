@@ -14,6 +14,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Iterator
+from weakref import WeakValueDictionary
 
 from google.protobuf.message import DecodeError
 
@@ -54,6 +55,7 @@ class SearchWorker:
         self._driver = driver
         self._settings = settings
         self._recipes = Recipes(store)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def run(self, drain: asyncio.Event) -> None:
         """Consumes until `drain` is set."""
@@ -73,18 +75,23 @@ class SearchWorker:
         prefix = f"runs/{queued.run_id}"
         tree_key = f"{prefix}/trees/{problem.id}.pb"
         log = TreeLog(self._store, f"{prefix}/tree-logs/{problem.id}/")
-        outcome = "stored_before"
-        if not await asyncio.to_thread(self._store.exists, tree_key):
-            recipe = await self._recipes.get(queued.settings_key)
-            with _in_flight():
-                tree = await self._search(queued.run_id, problem, recipe, log, drain)
-            outcome = await self._keep(tree_key, tree)
+        async with self._alone(tree_key):
+            outcome = "stored_before"
+            if not await asyncio.to_thread(self._store.exists, tree_key):
+                recipe = await self._recipes.get(queued.settings_key)
+                with _in_flight():
+                    tree = await self._search(queued.run_id, problem, recipe, log, drain)
+                outcome = await self._keep(tree_key, tree)
         ready = messages_pb2.TreeReady(
             run_id=queued.run_id, problem_id=problem.id, tree_key=tree_key, settings_key=queued.settings_key
         )
         await asyncio.to_thread(self._broker.publish, TREES_TOPIC, message.key, ready.SerializeToString())
         await log.delete()
         metrics.TREES.labels(outcome=outcome).inc()
+
+    def _alone(self, tree_key: str) -> asyncio.Lock:
+        """Held by the one handler at work on the tree: a partition that was lost and found brings its messages again."""
+        return self._locks.setdefault(tree_key, asyncio.Lock())
 
     async def _search(
         self, run_id: str, problem: Problem, recipe: Recipe, log: TreeLog, drain: asyncio.Event

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from retrograde.core.problem import Problem
+from retrograde.core.settings import LinearizeSettings, RewriteSettings
 from retrograde.runtime.errors import InvalidInputError
 from retrograde.v1 import inference_service_pb2, verifier_service_pb2
 from retrograde.v1.inference_service_pb2_grpc import InferenceServiceServicer, add_InferenceServiceServicer_to_server
@@ -68,7 +69,8 @@ class World:
         self.address = address
         self.inference = inference
         self.run = Run(folder)
-        recipe = RECIPE.model_copy(update={"linearize": RECIPE.linearize.model_copy(update={"num_wrong": (1,)})})
+        linearize = LinearizeSettings(num_wrong=(1,), self_evaluation_samples=0)
+        recipe = RECIPE.model_copy(update={"linearize": linearize, "rewrite": RewriteSettings(method="template")})
         self.run.store.put("runs/r/recipe.json", recipe.model_dump_json().encode())
 
     @asynccontextmanager

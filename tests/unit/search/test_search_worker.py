@@ -169,6 +169,15 @@ async def test_drained_worker_loses_no_problem(run: Run) -> None:
     assert [run.tree(problem).num_iterations for problem in wanted] == [6] * 12
 
 
+async def test_message_delivered_again_meanwhile_waits_for_its_tree(run: Run) -> None:
+    """Two deliveries at work in one process search once and publish twice."""
+    (problem,) = problems(1)
+    worker = run.worker(policy := ScriptedPolicy())
+    await asyncio.gather(*(worker.handle(delivered(problem), drain=asyncio.Event()) for _ in range(2)))
+    assert len(policy.seeds) == len(set(policy.seeds))
+    assert len(run.read(TREES_TOPIC)) == 2
+
+
 async def test_stored_tree_is_never_replaced(run: Run) -> None:
     """A stale worker that finishes late keeps the tree that others may have used already."""
     (problem,) = problems(1)
