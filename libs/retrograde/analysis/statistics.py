@@ -9,6 +9,7 @@ Shapes: P problems, S samples of a problem (S may differ between problems), N po
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -128,6 +129,7 @@ def within_groups(values: Values, groups: Sequence[str]) -> Floats:
     return np.asarray(array - (sums / np.bincount(index))[index])
 
 
+@functools.lru_cache(maxsize=8)
 def _resampled_rows(size: int) -> NDArray[np.int64]:
     """How often each of `size` problems is drawn: int64 [NUM_RESAMPLES, size], rows sum to size."""
     generator = np.random.default_rng(_SEED)
