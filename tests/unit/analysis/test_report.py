@@ -1,4 +1,4 @@
-"""The whole report of a small hand-written run: golden figures, a page that stands alone, faults that name their key."""
+"""The report of a small hand-written run: golden figures, a page that stands alone, faults that name their key."""
 
 from __future__ import annotations
 
@@ -46,6 +46,9 @@ class Balance(HTMLParser):
         self.seen.add(tag)
         if tag not in _VOID:
             self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open, f"</{tag}> closes nothing"

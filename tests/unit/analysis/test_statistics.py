@@ -27,7 +27,7 @@ def test_copied_samples_leave_the_interval_as_wide() -> None:
 
 
 def test_interval_covers_the_truth_as_often_as_it_claims() -> None:
-    """Over 200 simulated evaluations with dependent samples the 95 % interval holds the true mean 90 to 99 % of times."""
+    """In 200 simulated evaluations with dependent samples the 95 % interval holds the truth 90 to 99 % of times."""
     generator = np.random.default_rng(5)
     hits = 0
     for _ in range(200):
