@@ -36,26 +36,34 @@ _log = logs.get_logger(__name__)
 
 
 class CallsInFlight:
-    """Counts the calls being answered, so that a draining process knows when the last one has ended."""
+    """Knows the calls being answered, so that a draining process can wait for the last one, and cut it off."""
 
     def __init__(self) -> None:
         self.draining = False
-        self._count = 0
+        self.is_cut_off = False
+        self._tasks: set[asyncio.Task[object] | None] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
     def __enter__(self) -> None:
-        self._count += 1
+        self._tasks.add(asyncio.current_task())
         self._idle.clear()
 
     def __exit__(self, *_: object) -> None:
-        self._count -= 1
-        if not self._count:
+        self._tasks.discard(asyncio.current_task())
+        if not self._tasks:
             self._idle.set()
 
     async def idle(self) -> None:
         """Returns when no call is being answered."""
         await self._idle.wait()
+
+    def cut_off(self) -> None:
+        """Cancels the calls still being answered; each answers UNAVAILABLE."""
+        self.is_cut_off = True
+        for task in self._tasks:
+            if task:
+                task.cancel()
 
 
 class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
@@ -133,8 +141,10 @@ class _Observer:
             with self._calls:
                 yield
         except (asyncio.CancelledError, GeneratorExit):
-            code = grpc.StatusCode.CANCELLED
-            raise
+            code = grpc.StatusCode.UNAVAILABLE if self._calls.is_cut_off else grpc.StatusCode.CANCELLED
+            if not self._calls.is_cut_off:
+                raise
+            await context.abort(code, "this process ended before the call did; call again, another answers")
         except grpc.aio.AbortError:
             code = _code_of(context)
             raise

@@ -47,8 +47,8 @@ T = TypeVar("T")
 # Long silent calls survive: the server lets clients ping every 10 s also without a call, and pings them itself.
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # a port that is taken is an error, not shared
-    ("grpc.max_receive_message_length", 64 << 20),
-    ("grpc.max_send_message_length", 64 << 20),
+    ("grpc.max_receive_message_length", 256 << 20),
+    ("grpc.max_send_message_length", 256 << 20),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -56,6 +56,7 @@ _OPTIONS = (
     ("grpc.http2.max_pings_without_data", 0),
 )
 _LAST_REPLIES_SECONDS = 0.5
+_CANCEL_SECONDS = 5.0
 
 _log = logs.get_logger(__name__)
 
@@ -71,6 +72,7 @@ class Process:
         self._workers: list[Callable[[asyncio.Event], Awaitable[None]]] = []
         self._calls = CallsInFlight()
         self._serving = False
+        self._signalled = False
         self.drain = asyncio.Event()
         self.address = ""
 
@@ -81,6 +83,7 @@ class Process:
         self._server = grpc.aio.server(interceptors=(ServerInterceptor(self._calls),), options=_OPTIONS)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # missing in the stubs
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._stack.push_async_callback(self._server.stop, None)
         return self
 
     async def __aexit__(
@@ -174,11 +177,13 @@ class Process:
         self.drain.set()
         calls = asyncio.create_task(self._calls.idle())
         _, late = await asyncio.wait([calls, *workers], timeout=self._settings.drain_seconds)
-        for task in late:
-            task.cancel()
         if late:
             _log.warning("drain cut off", workers=len(late - {calls}), calls=calls in late)
-            await asyncio.wait(late)
+            self._calls.cut_off()
+            for worker in late - {calls}:
+                worker.cancel()
+            await asyncio.wait(late, timeout=_CANCEL_SECONDS)
+        calls.cancel()
         await self._server.stop(_LAST_REPLIES_SECONDS)
         _log.info("drained")
 
@@ -211,9 +216,10 @@ class Process:
                 asyncio.get_running_loop().remove_signal_handler(each)
 
     def _on_signal(self, number: signal.Signals) -> None:
-        if self.drain.is_set():
+        if self._signalled:
             _log.warning("second signal: ending at once", signal=number.name)
             os._exit(128 + number)
+        self._signalled = True
         _log.info("stopping", signal=number.name)
         self.stop()
 

@@ -1,0 +1,229 @@
+"""A real process is started, called, told to stop and watched: what a supervisor and a cluster rely on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from retrograde.v1 import verifier_service_pb2 as pb
+from retrograde.v1.verifier_service_pb2_grpc import VerifierServiceStub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Service:
+    """The program of process_program.py, running."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        config = folder / f"config-{len(list(folder.iterdir()))}.yaml"
+        config.write_text(json.dumps({"metrics_port": -1, "drain_seconds": 10, **settings}))
+        program = Path(__file__).with_name("process_program.py")
+        self.process = subprocess.Popen(
+            [sys.executable, str(program), "--config", str(config)], stderr=subprocess.PIPE, text=True
+        )
+        self.seen: list[str] = []
+
+    def until(self, event: str) -> dict[str, Any]:
+        """Reads the log up to `event`; that line."""
+        assert self.process.stderr
+        for text in self.process.stderr:
+            line: dict[str, Any] = json.loads(text)
+            self.seen.append(line["event"])
+            if line["event"] == event:
+                return line
+        raise AssertionError(f"{event!r} was never logged; only {self.seen}")
+
+    def end(self) -> tuple[int, list[str]]:
+        """Waits for its end; status, and the lines left."""
+        assert self.process.stderr
+        lines = self.process.stderr.read().splitlines()
+        return self.process.wait(timeout=20), lines
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Sends a signal."""
+        self.process.send_signal(number)
+
+    def close(self) -> None:
+        """Kills it if it still runs."""
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stderr
+        self.process.stderr.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Starts services that end with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def make(**settings: object) -> Service:
+            service = Service(tmp_path, **settings)
+            stack.callback(service.close)
+            return service
+
+        yield make
+
+
+def health(channel: grpc.Channel, service: str = "") -> int:
+    status: int = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service)).status
+    return status
+
+
+def sleep_call(channel: grpc.Channel, seconds: float) -> grpc.CallFuture[pb.VerifyResponse]:
+    request = pb.VerifyRequest(items=[pb.VerifyItem(text=str(seconds))])
+    return VerifierServiceStub(channel).Verify.future(request)
+
+
+def events(lines: list[str]) -> list[str]:
+    return [json.loads(line)["event"] for line in lines]
+
+
+def test_a_process_offers_health_reflection_and_metrics(start: Callable[..., Service]) -> None:
+    """Once ready: SERVING for the process and its service, its name in reflection, calls counted over HTTP."""
+    ready = (service := start()).until("ready")
+    assert service.seen == ["opened", "opened", "starting", "ready"]
+    with grpc.insecure_channel(ready["address"]) as channel:
+        assert (health(channel), health(channel, "retrograde.v1.VerifierService")) == (SERVING, SERVING)
+        names = ProtoReflectionDescriptorDatabase(channel).get_services()
+        assert {"retrograde.v1.VerifierService", "grpc.health.v1.Health"} <= set(names)
+        sleep_call(channel, 0).result(timeout=10)
+    with urllib.request.urlopen(f"http://{ready['metrics_address']}/metrics") as reply:
+        text = reply.read().decode()
+    labels = 'grpc_code="OK",grpc_method="Verify",grpc_service="retrograde.v1.VerifierService",grpc_type="unary"'
+    assert f"grpc_server_handled_total{{{labels}}} 1.0" in text
+
+
+def test_sigterm_drains(start: Callable[..., Service]) -> None:
+    """A slow call ends well, health says NOT_SERVING meanwhile, new calls are refused, the rest closes in order."""
+    service = start()
+    ready = service.until("ready")
+    with grpc.insecure_channel(ready["address"]) as channel:
+        slow = sleep_call(channel, 1.5)
+        service.until("sleeping")
+        service.stop()
+        service.until("draining")
+        time.sleep(0.2)
+        assert (health(channel), health(channel, "retrograde.v1.VerifierService")) == (NOT_SERVING, NOT_SERVING)
+        assert sleep_call(channel, 0).code() is grpc.StatusCode.UNAVAILABLE
+        assert slow.result(timeout=10) == pb.VerifyResponse()
+    status, lines = service.end()
+    assert (status, events(lines)) == (0, ["drained", "closed", "closed"])
+    assert [json.loads(line).get("name") for line in lines[-2:]] == ["second", "first"]
+    assert "handed back" in service.seen + events(lines)
+
+
+def test_a_watch_of_health_does_not_delay_the_end(start: Callable[..., Service]) -> None:
+    """An open health Watch, which never ends by itself, sees NOT_SERVING and does not hold the process up."""
+    service = start()
+    ready = service.until("ready")
+    with grpc.insecure_channel(ready["address"]) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watch).status == SERVING
+        started = time.monotonic()
+        service.stop()
+        assert next(watch).status == NOT_SERVING
+        assert service.end()[0] == 0
+    assert time.monotonic() - started < 5
+
+
+def test_a_second_signal_ends_at_once(start: Callable[..., Service]) -> None:
+    """While draining for a call of a minute, another signal ends the process with its number's status."""
+    service = start(drain_seconds=60)
+    ready = service.until("ready")
+    with grpc.insecure_channel(ready["address"]) as channel:
+        call = sleep_call(channel, 60)
+        service.until("sleeping")
+        service.stop()
+        service.until("draining")
+        assert not call.done()
+        started = time.monotonic()
+        service.stop(signal.SIGINT)
+        assert service.end()[0] == 128 + signal.SIGINT
+    assert time.monotonic() - started < 5
+
+
+def test_the_drain_has_an_end(start: Callable[..., Service]) -> None:
+    """A worker and a call that do not end are cut off after drain_seconds; what was opened is still closed."""
+    service = start(drain_seconds=0.5, worker="hangs")
+    ready = service.until("ready")
+    with grpc.insecure_channel(ready["address"]) as channel:
+        call = sleep_call(channel, 60)
+        service.until("sleeping")
+        service.stop()
+        status, lines = service.end()
+        text = "this process ended before the call did; call again, another answers"
+        assert (call.code(), call.details()) == (grpc.StatusCode.UNAVAILABLE, text)
+    assert (status, events(lines)[-4:]) == (0, ["drain cut off", "drained", "closed", "closed"])
+
+
+def test_a_signal_during_the_start_stops_it(start: Callable[..., Service]) -> None:
+    """SIGTERM while starting: status 0 at once, and what was opened is closed."""
+    service = start(start_seconds=60)
+    service.until("starting")
+    service.stop()
+    status, lines = service.end()
+    assert (status, events(lines)) == (0, ["stopping", "closed", "closed"])
+
+
+def test_a_port_that_is_taken_is_one_line(start: Callable[..., Service]) -> None:
+    """Status 2 and one line that names the address and the fix, after what was opened is closed."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        status, lines = start(listen=address, log_level="error").end()
+    assert status == 2
+    fix = "end what listens there or choose another port (0 picks one)"
+    assert lines == [f"error: sleeper: listen: cannot listen on {address}: Address already in use; {fix}"]
+
+
+def test_a_metrics_port_that_is_taken_is_one_line(start: Callable[..., Service]) -> None:
+    """The metrics port is named as such."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        status, lines = start(metrics_port=port, log_level="error").end()
+    assert (status, len(lines)) == (2, 1)
+    assert lines[0].startswith(f"error: sleeper: metrics_port: cannot listen on 127.0.0.1:{port}: Address already in")
+
+
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [
+        ({"listen": "no-such-host.invalid:1"}, "listen: cannot listen on no-such-host.invalid:1"),
+        ({"lissten": "x"}, "lissten: unknown key; did you mean 'listen'?"),
+        ({"store": "s3://bucket"}, "this build offers sqlite for brokers and file for stores"),
+    ],
+)
+def test_bad_settings_are_one_line(start: Callable[..., Service], settings: dict[str, str], part: str) -> None:
+    """Status 2 and one line, before serving."""
+    status, lines = start(log_level="error", **settings).end()
+    assert (status, len(lines)) == (2, 1)
+    assert part in lines[0]
+
+
+def test_a_worker_that_fails_ends_the_process(start: Callable[..., Service]) -> None:
+    """A broken worker is no half-alive process: it drains, closes, and leaves with status 1 and the traceback."""
+    service = start(worker="fails")
+    service.until("worker ended")
+    status, lines = service.end()
+    assert status == 1
+    assert lines[-1] == "ValueError: the worker broke"
