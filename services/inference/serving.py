@@ -19,6 +19,7 @@ from retrograde.runtime.errors import ConflictError, InvalidInputError, Overload
 from retrograde.runtime.logs import get_logger
 from services.inference import metrics
 from services.inference.gate import Gate
+from services.inference.shares import EngineTime
 from services.inference.weights import Checkpoints, Served, check_fits
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class PolicyServer:
         self._limits = limits
         self._folder = folder
         self._pending_sequences = 0
+        self._time = EngineTime()
         self._swapping = asyncio.Lock()
         metrics.RUNNING_REQUESTS.set_function(lambda: self.gate.inside)
         metrics.WAITING_REQUESTS.set_function(lambda: self.gate.waiting)
@@ -117,8 +119,8 @@ class PolicyServer:
         version = self.served.policy_version
         if version < ask.min_policy_version:
             raise StalePolicyError(f"min_policy_version: {ask.min_policy_version} is not served yet, {version} is")
-        start = time.perf_counter()
-        drawn = await self._engine.generate(ids, ask.sampling, ask.stop_token_ids)
+        with self._time.share(ask.sampling.n) as share:
+            drawn = await self._engine.generate(ids, ask.sampling, ask.stop_token_ids)
         metrics.PROMPT_TOKENS.inc(len(ids))
         metrics.CACHED_TOKENS.inc(drawn.cached_tokens)
         metrics.GENERATED_TOKENS.inc(sum(each.num_tokens for each in drawn.completions))
@@ -127,7 +129,7 @@ class PolicyServer:
             policy_version=version,
             prompt_token_ids=np.asarray(ids, np.int32),
             cached_tokens=drawn.cached_tokens,
-            engine_seconds=time.perf_counter() - start,
+            engine_seconds=share.seconds,
         )
 
     def _encode(self, prompt: Prompt | tuple[int, ...]) -> Sequence[int]:

@@ -90,7 +90,7 @@ async def _num_agreeing(meter: Meter, tree: SearchTree, node: int, task: Task, n
     seed = seed_of(tree.provenance.seed, tree.problem.id, "judge", node)
     sampling = Sampling(n=num_samples, max_tokens=MAX_JUDGEMENT_TOKENS, stop=task.stop, seed=seed)
     generation = await meter.generate(Prompt(text, chat=task.chat), sampling)
-    return sum(says(completion.text, yes) for completion in generation.completions)
+    return sum(says(completion.text, yes) for completion in generation.completions) if generation else 0
 
 
 def says(answer: str, yes: str) -> bool:

@@ -7,7 +7,11 @@ import time
 
 from retrograde.core.policy import Generation, Policy, Prompt, Sampling
 from retrograde.core.problem import Cost
+from retrograde.runtime.errors import InvalidInputError
+from retrograde.runtime.logs import get_logger
 from services.rewriter import metrics
+
+_log = get_logger(__name__)
 
 
 class Meter:
@@ -18,10 +22,14 @@ class Meter:
         self.policy_version = 0
         self._policy = policy
 
-    async def generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
-        """Draws completions, and notes their cost."""
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> Generation | None:
+        """Draws completions, and notes their cost. None for a prompt that the policy refuses: it is too long for it."""
         started = time.monotonic()
-        generation = await self._policy.generate(prompt, sampling)
+        try:
+            generation = await self._policy.generate(prompt, sampling)
+        except InvalidInputError as error:
+            _log.info("prompt refused", reason=str(error))
+            return None
         cost = Cost(
             prompt_tokens=len(generation.prompt_token_ids),
             generated_tokens=sum(completion.num_tokens for completion in generation.completions),

@@ -28,6 +28,9 @@ from services.rewriter.meter import Meter, seed_of
 CUT_SHORT = "cut_short"
 """The model's words ran into `max_sentence_tokens`."""
 
+NO_ROOM = "no_room"
+"""What is told so far leaves no room in the model's length."""
+
 NO_WORDS = "no_words"
 """The task cannot name a state that the walk returns to."""
 
@@ -99,6 +102,9 @@ class Teller:
                 seed=seed_of(subject.tree.provenance.seed, name, prompt.text, attempt),
             )
             generation = await meter.generate(prompt, sampling)
+            if generation is None:
+                told.refused.append(NO_ROOM)
+                return False
             reasons = _feed(retelling, generation.completions[0])
             metrics.ATTEMPTS.labels(outcome=reasons[0] if reasons else "told").inc()
             if not reasons:

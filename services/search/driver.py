@@ -14,8 +14,10 @@ from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from retrograde.core.mcts import Call, TreeSearch
-from retrograde.core.policy import Policy, Verifier
+from retrograde.core.policy import Generation, Policy, Verifier
 from retrograde.core.problem import Cost, Grade
+from retrograde.core.tree import ROOT
+from retrograde.runtime.errors import InvalidInputError
 from retrograde.runtime.logs import get_logger
 from services.search import metrics
 from services.search.tree_log import Record, without_token_logprobs
@@ -89,7 +91,7 @@ class Driver:
         started = time.monotonic()
         tree = search.tree
         seed = call_seed(tree.provenance.seed, tree.problem.id, call.index)
-        generation = await self._policy.generate(search.prompt(call), search.sampling(call, seed))
+        generation = await self._generate(search, call, seed)
         texts = search.to_grade(call, generation.completions)
         answers = await self._verifier.verify([(tree.problem, text) for text in texts.values()])
         grades: dict[int, Grade] = dict(zip(texts, answers, strict=True))
@@ -102,11 +104,25 @@ class Driver:
         )
         return Record(call, without_token_logprobs(generation), grades, cost)
 
+    async def _generate(self, search: TreeSearch, call: Call, seed: int) -> Generation:
+        """The policy's answer; none at all where the steps so far leave no room in the model's length.
+
+        The root was answered with the same sampling, so below it only the length of the prompt can be refused.
+        """
+        try:
+            return await self._policy.generate(search.prompt(call), search.sampling(call, seed))
+        except InvalidInputError as error:
+            if call.node == ROOT:
+                raise
+            _log.info("node not continued", problem_id=search.tree.problem.id, node=call.node, reason=str(error))
+            return Generation(())
+
 
 def _feed(search: TreeSearch, record: Record) -> None:
     search.feed(record.call, record.reply)
     search.tree.provenance.cost.add(record.cost)
-    search.tree.provenance.policy_version = record.generation.policy_version
+    if record.generation.completions:
+        search.tree.provenance.policy_version = record.generation.policy_version
 
 
 def _count(record: Record) -> None:

@@ -90,7 +90,7 @@ class SearchWorker:
         metrics.TREES.labels(outcome=outcome).inc()
 
     def _alone(self, tree_key: str) -> asyncio.Lock:
-        """Held by the one handler at work on the tree: a partition that was lost and found brings its messages again."""
+        """Held by the one handler at work on the tree: a partition lost and found brings its messages again."""
         return self._locks.setdefault(tree_key, asyncio.Lock())
 
     async def _search(
@@ -121,7 +121,9 @@ class SearchWorker:
         await asyncio.to_thread(self._store.put, tree_key, data)
         solved = any(node.is_correct for node in tree.nodes)
         cost = tree.provenance.cost
-        _log.info("tree stored", tree_key=tree_key, solved=solved, num_nodes=len(tree.nodes), seconds=cost.wall_seconds)
+        _log.debug(
+            "tree stored", tree_key=tree_key, solved=solved, num_nodes=len(tree.nodes), seconds=cost.wall_seconds
+        )
         return "solved" if solved else "unsolved"
 
 

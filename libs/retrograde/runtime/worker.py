@@ -6,6 +6,7 @@ nothing: what was not committed is delivered again. A handler that raises
 
     InvalidInputError      has a bad message: to `<topic>.dlq` at once, byte-identical, with the reason in its headers
     UnavailableError       is without a peer: again, for ever, with back-off; it is not the message's fault
+    OverloadedError        has a peer that is full: the same
     HandBackError          stops for the drain: the message is given back uncommitted, for another member
     anything else          again up to `max_attempts`, then to the dead-letter topic
 
@@ -25,7 +26,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from retrograde.runtime import logs, metrics
 from retrograde.runtime.broker import DLQ_SUFFIX
-from retrograde.runtime.errors import FencedError, InvalidInputError, RetrogradeError, UnavailableError
+from retrograde.runtime.errors import (
+    FencedError,
+    InvalidInputError,
+    OverloadedError,
+    RetrogradeError,
+    UnavailableError,
+)
 from retrograde.runtime.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -105,7 +112,7 @@ class _Retry:
                 await self.handle(message)
             except HandBackError:
                 return "given_back"
-            except UnavailableError as error:
+            except (UnavailableError, OverloadedError) as error:
                 _log.warning("peer unavailable", reason=str(error))
             except Exception as error:  # noqa: BLE001 - whatever a handler raises is logged and dead-lettered
                 attempts += 1

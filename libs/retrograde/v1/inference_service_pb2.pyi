@@ -159,6 +159,7 @@ class GenerateResponse(_message.Message):
     policy_version: _builtins.int
     cached_tokens: _builtins.int
     engine_seconds: _builtins.float
+    """The request's share of the engine's time; the shares of all requests add up to the time it worked."""
     @_builtins.property
     def completions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Completion]: ...
     @_builtins.property

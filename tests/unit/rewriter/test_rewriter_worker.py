@@ -27,9 +27,9 @@ from rewriter_fakes import (
 from retrograde.core.invariants import check_solution
 from retrograde.core.policy import Prompt
 from retrograde.core.problem import Provenance
-from retrograde.core.solution import Rewriter, SolutionKind
+from retrograde.core.solution import MoveKind, Rewriter, SolutionKind
 from retrograde.core.tree import ROOT, SearchTree
-from retrograde.runtime.errors import DataLossError, NotFoundError
+from retrograde.runtime.errors import DataLossError, InvalidInputError, NotFoundError
 from retrograde.runtime.worker import HandBackError
 from retrograde.v1 import messages_pb2
 from retrograde.wire.convert_solution import SolutionSet
@@ -188,6 +188,22 @@ async def test_words_that_were_cut_short_are_refused(make: Callable[..., Run]) -
     """A sentence that ran into the token limit is not kept, sound or not."""
     made = await handled(make("llm"), ScriptedPolicy(finish_reason="length"))
     assert {each.rewriter for each in made.solutions} == {Rewriter.LLM_THEN_TEMPLATE}
+
+
+async def test_prompt_too_long_for_the_model_is_told_by_template(make: Callable[..., Run]) -> None:
+    """A refused request is no poison: the step keeps its own text, without further attempts."""
+    policy = ScriptedPolicy()
+    num_asked = 0
+
+    async def refuses(*_: object) -> None:
+        nonlocal num_asked
+        num_asked += 1
+        raise InvalidInputError("prompt: 600 tokens leave no room")
+
+    policy.generate = refuses  # type: ignore[method-assign,assignment]
+    made = await handled(make("llm"), policy)
+    assert {each.rewriter for each in made.solutions} == {Rewriter.LLM_THEN_TEMPLATE}
+    assert num_asked == sum(sum(move.kind is MoveKind.STEP for move in each.trace.moves) for each in made.solutions)
 
 
 async def test_drain_hands_a_slow_tree_back(make: Callable[..., Run]) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from search_fakes import SETTINGS, Run, ScriptedPolicy, delivered, problems
 
+from retrograde.core.policy import Generation, Prompt, Sampling
 from retrograde.core.problem import Problem
-from retrograde.core.tree import SearchTree
+from retrograde.core.tree import NodeOrigin, SearchTree
 from retrograde.runtime.errors import InvalidInputError
 from retrograde.runtime.worker import HandBackError
 from retrograde.v1 import messages_pb2
@@ -190,6 +191,21 @@ async def test_stored_tree_is_never_replaced(run: Run) -> None:
     late.released.set()
     await task
     assert run.store.get(f"runs/r/trees/{problem.id}.pb") == before
+
+
+async def test_node_the_model_has_no_room_for_ends_there(run: Run) -> None:
+    """Below the root a refused prompt leaves a node without children; the tree goes on beside it and is stored."""
+
+    class ShortPolicy(ScriptedPolicy):
+        async def generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
+            if prompt.begun:
+                raise InvalidInputError("prompt: 600 tokens leave no room")
+            return await super().generate(prompt, sampling)
+
+    tree = await search(run, problems(1)[0], ShortPolicy())
+    assert tree.nodes[0].expanded
+    assert tree.provenance.policy_version == 4
+    assert not any(tree.nodes[node.parent].parent >= 0 for node in tree.nodes if node.origin is NodeOrigin.EXPANSION)
 
 
 async def test_poison_goes_to_the_dead_letters_unchanged(run: Run) -> None:
