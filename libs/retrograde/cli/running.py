@@ -81,7 +81,7 @@ async def run_recipe(recipe: Recipe, folder: RunFolder, run_id: str, console: Co
 
 def topology_of(recipe: Recipe, folder: RunFolder) -> Topology:
     """All services, serving the recipe's policy."""
-    return Topology(folder.path, recipe.policy.checkpoint, recipe.policy.max_model_tokens)
+    return Topology(folder.path, recipe.policy.checkpoint, recipe.policy.max_model_tokens, recipe.task)
 
 
 async def _work(supervisor: Supervisor, recipe: Recipe, folder: RunFolder, run_id: str, console: Console) -> None:

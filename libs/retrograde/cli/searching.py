@@ -61,7 +61,8 @@ async def _search_address(recipe: Recipe, folder: Path, console: Console) -> Asy
         yield running["search"]
         return
     console.print("starting inference, verifier and search (`retrograde up` keeps them running)", highlight=False)
-    topology = Topology(folder, recipe.policy.checkpoint, recipe.policy.max_model_tokens, services=SERVICES)
+    policy = recipe.policy
+    topology = Topology(folder, policy.checkpoint, policy.max_model_tokens, recipe.task, services=SERVICES)
     async with Supervisor(topology) as supervisor:
         yield supervisor.addresses["search"]
 

@@ -42,6 +42,7 @@ class Topology:
     folder: Path
     checkpoint: str
     max_model_tokens: int
+    task: str = ""
     drain_seconds: float = 10.0
     services: tuple[str, ...] = tuple(name for wave in WAVES for name in wave)
 
@@ -78,6 +79,8 @@ class Topology:
                 "max_model_tokens": self.max_model_tokens,
                 "cache": str(self.folder / "cache"),
             }
+        if name == "verifier" and "." in self.task:  # a task outside retrograde.tasks
+            return {"tasks": [self.task]}
         return {"work_dir": str(self.folder / "work")} if name == "trainer" else {}
 
     def write(self, port_base: int = 0) -> dict[str, str]:

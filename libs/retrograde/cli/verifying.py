@@ -56,16 +56,16 @@ class Grader:
     def grade(self, answer: str, gold: str) -> Grade:
         """One grade, within the deadline."""
         pipe = self._pipe or self._begin()
-        pipe.send((answer, gold))
-        if not pipe.poll(self.deadline_seconds):
-            self._end()
-            return Grade(Verdict.TIMEOUT, f"not judged within {self.deadline_seconds:g} s")
         try:
-            found: Grade = pipe.recv()
-        except EOFError:
+            pipe.send((answer, gold))
+            if pipe.poll(self.deadline_seconds):
+                found: Grade = pipe.recv()
+                return found
+        except (EOFError, OSError):
             self._end()
             return Grade(Verdict.ERROR, "the grading process died")
-        return found
+        self._end()
+        return Grade(Verdict.TIMEOUT, f"not judged within {self.deadline_seconds:g} s")
 
     def _begin(self) -> Connection:
         ours, theirs = self._context.Pipe()
