@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import TYPE_CHECKING
+
+import pytest
 
 from retrograde.runtime.errors import InvalidInputError
 from retrograde.runtime.worker import consume
@@ -46,6 +49,39 @@ async def test_a_bad_message_goes_to_the_dead_letter_topic_byte_identical(broker
         "x-error-message": "problem_id is empty; name one",
     }
     assert broker.lag(topic, "group") == 0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_members_that_come_and_go_lose_nothing(broker: Broker, topic: str, seed: int) -> None:
+    """Loops join, drain and are cancelled at random while messages come: every message is handled and committed."""
+    rng = random.Random(seed)
+    handled: set[str] = set()
+
+    async def handle(message: Message) -> None:
+        await asyncio.sleep(rng.uniform(0, 0.02))
+        handled.add(message.value.decode())
+
+    def join() -> tuple[asyncio.Task[None], asyncio.Event]:
+        drain = asyncio.Event()
+        loop = consume(broker, topic, "group", handle, drain=drain, max_in_flight=3)
+        return asyncio.create_task(loop), drain
+
+    members = [join()]
+    for number in range(90):
+        await asyncio.to_thread(broker.publish, topic, f"k{number}", str(number).encode())
+        if number % 10 == 5:
+            members.append(join())
+        elif number % 15 == 0:
+            task, drain = members.pop(rng.randrange(len(members)))
+            drain.set() if rng.random() < 0.5 else task.cancel()
+            await asyncio.wait({task})
+    async with asyncio.timeout(20):
+        while broker.lag(topic, "group"):
+            await asyncio.sleep(0.05)
+    for _, drain in members:
+        drain.set()
+    await asyncio.gather(*(task for task, _ in members))
+    assert handled == {str(number) for number in range(90)}
 
 
 async def test_two_loops_and_a_killed_process_handle_every_message(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -92,10 +93,16 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
         }
-        line |= {**_context.get(), **getattr(record, _FIELDS, {})}
+        fields = {**_context.get(), **getattr(record, _FIELDS, {})}
+        line |= {name: _json_safe(value) for name, value in fields.items()}
         if record.exc_info and record.exc_info[0]:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def _json_safe(value: object) -> object:
+    """JSON has no NaN and no infinity: they are written as their text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def configure(service: str, level: str = "info") -> None:

@@ -144,10 +144,10 @@ class Process:
             (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
         )
         metrics_address = await self._serve_metrics()
-        await self._server.start()
-        self._serving = True
         for name in self._services:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._server.start()
+        self._serving = True
         workers = [asyncio.create_task(_until_done(run(self.drain))) for run in self._workers]
         _log.info("ready", address=self.address, metrics_address=metrics_address)
         try:

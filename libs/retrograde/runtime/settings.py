@@ -130,7 +130,7 @@ def _fault(cls: type[BaseModel], details: ErrorDetails) -> str:
     """`path: what is wrong, with the value; the fix` for one fault pydantic found."""
     path = ".".join(str(part) for part in details["loc"])
     if details["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(details["loc"][-1]), list(cls.model_fields), n=1)
+        near = difflib.get_close_matches(str(details["loc"][-1]), _keys_at(cls, details["loc"][:-1]), n=1)
         return f"{path}: unknown key; " + (
             f"did you mean '{near[0]}'?" if near else "delete it (--help lists the keys)"
         )
@@ -139,6 +139,16 @@ def _fault(cls: type[BaseModel], details: ErrorDetails) -> str:
     if details["type"] in {"model_type", "model_attributes_type"}:
         return f"{path or 'the document'} must be a mapping of keys to values, not {details['input']!r}"
     return f"{path}: {details['input']!r}: {_one_line(details['msg'].removeprefix('Value error, '))}"
+
+
+def _keys_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """The keys of the settings at `path` inside `cls`; [] where there are no settings."""
+    for part in path:
+        info = cls.model_fields.get(str(part))
+        if info is None or not isinstance(info.annotation, type) or not issubclass(info.annotation, BaseModel):
+            return []
+        cls = info.annotation
+    return list(cls.model_fields)
 
 
 def _one_line(text: str) -> str:

@@ -7,7 +7,7 @@ nothing: what was not committed is delivered again. A handler that raises
     InvalidInputError      has a bad message: to `<topic>.dlq` at once, byte-identical, with the reason in its headers
     UnavailableError       is without a peer: again, for ever, with back-off; it is not the message's fault
     OverloadedError        has a peer that is full: the same
-    HandBackError          stops for the drain: the message is given back uncommitted, for another member
+    HandBackError          stops for the drain: the message is given back uncommitted (again later if there is none)
     anything else          again up to `max_attempts`, then to the dead-letter topic
 
 When `drain` is set nothing new is polled, handlers in flight may end, those waiting to try again give back, and the
@@ -36,7 +36,7 @@ from retrograde.runtime.errors import (
 from retrograde.runtime.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from retrograde.runtime.broker import Broker, Consumer, Message
 
@@ -73,17 +73,30 @@ async def consume(
     and out of order when `max_in_flight` is more than 1.
     """
     with ThreadPoolExecutor(1, thread_name_prefix=f"consume-{topic}") as thread:
-        consumer = await _in(thread, functools.partial(broker.consumer, topic, group))
         retry = _Retry(broker, topic, handle, drain, max_attempts, backoff_seconds)
-        loop = _Loop(thread, consumer, retry, drain, max_in_flight)
-        try:
-            await loop.run()
-        finally:
-            await loop.close()
+        async with _joined(thread, broker, topic, group) as consumer:
+            loop = _Loop(thread, consumer, retry, drain, max_in_flight)
+            try:
+                await loop.run()
+            finally:
+                await loop.close()
 
 
 async def _in(thread: ThreadPoolExecutor, call: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(thread, call)
+
+
+@contextlib.asynccontextmanager
+async def _joined(thread: ThreadPoolExecutor, broker: Broker, topic: str, group: str) -> AsyncIterator[Consumer]:
+    """A member of the group, which leaves it in the end even when cancelled while joining."""
+    joining = asyncio.ensure_future(_in(thread, functools.partial(broker.consumer, topic, group)))
+    try:
+        yield await asyncio.shield(joining)
+    finally:
+        try:
+            await _in(thread, (await joining).close)
+        except RetrogradeError as error:
+            _log.warning("group not left cleanly", topic=topic, reason=str(error))
 
 
 @dataclass
@@ -111,9 +124,13 @@ class _Retry:
             try:
                 await self.handle(message)
             except HandBackError:
-                return "given_back"
+                _log.info("handed back")
             except (UnavailableError, OverloadedError) as error:
                 _log.warning("peer unavailable", reason=str(error))
+            except asyncio.CancelledError:
+                if _is_being_cancelled():
+                    raise
+                _log.exception("the handler's own work was cancelled")
             except Exception as error:  # noqa: BLE001 - whatever a handler raises is logged and dead-lettered
                 attempts += 1
                 if attempts >= self.max_attempts or isinstance(error, InvalidInputError):
@@ -210,17 +227,22 @@ class _Loop:
                 self.ledger.committed(message)
 
     async def close(self) -> None:
-        """Ends the handlers that still run, commits what is done, leaves the group."""
+        """Ends the handlers that still run and commits what is done."""
         for task in self.tasks:
             task.cancel()
         if self.tasks:
             await asyncio.wait(self.tasks)
             await self._settled(0)
-        for last in (self._commit, functools.partial(_in, self.thread, self.consumer.close)):
-            try:
-                await last()
-            except RetrogradeError as error:
-                _log.warning("group not left cleanly", topic=self.retry.topic, reason=str(error))
+        try:
+            await self._commit()
+        except RetrogradeError as error:
+            _log.warning("finished work not committed", topic=self.retry.topic, reason=str(error))
+
+
+def _is_being_cancelled() -> bool:
+    """Whether somebody cancelled this task, rather than something inside it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _log_fields(message: Message) -> dict[str, object]:

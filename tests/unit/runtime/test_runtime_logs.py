@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrograde.runtime import logs
@@ -31,6 +32,15 @@ def test_an_event_is_one_json_line(capsys: pytest.CaptureFixture[str]) -> None:
         "seconds": 1.5,
         "key": "ü",
     }
+
+
+def test_numbers_json_does_not_have_are_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """NaN, infinity and unknown objects are written as text, so that every line stays JSON."""
+    logs.configure("search")
+    logs.get_logger("x").info("step", loss=float("nan"), reward=float("-inf"), path=Path("/a"))
+    text = capsys.readouterr().err
+    line = json.loads(text, parse_constant=lambda constant: f"not JSON: {constant}")
+    assert (line["loss"], line["reward"], line["path"]) == ("nan", "-inf", "/a")
 
 
 def test_bound_fields_are_on_every_line_inside(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from retrograde.runtime.settings import ServiceSettings, load_settings
 
@@ -13,10 +13,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+class Clock(BaseModel):
+    """A part of the settings."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    minutes: int = 0
+
+
 class OvenSettings(ServiceSettings):
     """The oven service."""
 
     degrees: float = Field(ge=0, le=300, description="How hot, in degrees Celsius.")
+    clock: Clock = Clock()
 
 
 def refused(path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -46,6 +55,9 @@ def test_a_file_is_read_with_defaults(tmp_path: Path) -> None:
         ("degres: 1", "degrees: required; add it; degres: unknown key; did you mean 'degrees'?"),
         ("degrees: 1\nzzz: 1", "zzz: unknown key; delete it (--help lists the keys)"),
         ("", "degrees: required; add it"),
+        ("degrees: 1\nclock: {minute: 1}", "clock.minute: unknown key; did you mean 'minutes'?"),
+        ("degrees: 1\nclock: {listen: 1}", "clock.listen: unknown key; delete it (--help lists the keys)"),
+        ("degrees: 1\nclock: noon", "clock must be a mapping of keys to values, not 'noon'"),
         ("degrees: hot", "degrees: 'hot': Input should be a valid number, unable to parse string as a number"),
         ("degrees: 301", "degrees: 301: Input should be less than or equal to 300"),
         (

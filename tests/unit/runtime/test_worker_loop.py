@@ -32,7 +32,7 @@ def broker(tmp_path: Path) -> Iterator[SqliteBroker]:
 class Scripted:
     """A handler that does what its script says for a value, call by call (None: succeed); drains after `num_ends`."""
 
-    def __init__(self, script: dict[str, list[Exception | None]], num_ends: int) -> None:
+    def __init__(self, script: dict[str, list[BaseException | None]], num_ends: int) -> None:
         self.calls: list[str] = []
         self.drain = asyncio.Event()
         self._script = script
@@ -192,6 +192,22 @@ async def test_a_handler_may_hand_back(broker: SqliteBroker) -> None:
 
     await loop(broker, handle, drain)
     assert (broker.lag(TOPIC, "g"), dead(broker)) == (1, [])
+
+
+async def test_a_hand_back_without_a_drain_is_tried_again(broker: SqliteBroker) -> None:
+    """HandBackError while nobody drains does not leave the message lying: it is handled later."""
+    publish(broker, "a")
+    script = Scripted({"a": [HandBackError(), None]}, 1)
+    await loop(broker, script.handle, script.drain)
+    assert (script.calls, broker.lag(TOPIC, "g")) == (["a", "a"], 0)
+
+
+async def test_a_cancellation_inside_the_handler_is_tried_again(broker: SqliteBroker) -> None:
+    """Work that something else cancelled (not the loop) does not leave the message lying."""
+    publish(broker, "a")
+    script = Scripted({"a": [asyncio.CancelledError(), None]}, 1)
+    await loop(broker, script.handle, script.drain)
+    assert (script.calls, broker.lag(TOPIC, "g")) == (["a", "a"], 0)
 
 
 async def test_cancelling_commits_what_is_done_and_leaves_the_group(broker: SqliteBroker) -> None:
