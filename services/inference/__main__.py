@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 
 from retrograde.runtime.process import Process
-
 from retrograde.runtime.settings import load_settings
 from retrograde.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from services.inference import engine, openai

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from retrograde.runtime.process import Process
-
 from retrograde.runtime.settings import load_settings
 from retrograde.v1.rollouts_service_pb2_grpc import add_RolloutsServiceServicer_to_server
 from retrograde.wire.clients import InferenceClient, VerifierClient

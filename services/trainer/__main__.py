@@ -6,7 +6,6 @@ import asyncio
 from pathlib import Path
 
 from retrograde.runtime.process import Process
-
 from retrograde.runtime.settings import load_settings
 from retrograde.v1.trainer_service_pb2_grpc import add_TrainerServiceServicer_to_server
 from retrograde.wire.clients import InferenceClient, VerifierClient

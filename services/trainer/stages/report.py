@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from retrograde.analysis.report import write_report
-
 from retrograde.core.problem import Cost
 from services.trainer.stages.stage import Progress, RunContext
 
