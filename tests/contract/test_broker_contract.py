@@ -2,47 +2,26 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+from contract_messages import everything, take, values
 
 from retrograde.runtime.adapters import open_broker
-from retrograde.runtime.errors import FencedError, InvalidInputError, NotFoundError
+from retrograde.runtime.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from contract_child import Child
 
-    from retrograde.runtime.broker import Broker, Consumer, Message
+    from retrograde.runtime.broker import Broker, Consumer
 
     Join = Callable[..., Consumer]
     Eventually = Callable[[Callable[[], object]], None]
 
 ALL_BYTES = bytes(range(256))
-
-
-def take(consumer: Consumer, count: int) -> list[Message]:
-    """`count` messages, within ten seconds."""
-    messages: list[Message] = []
-    deadline = time.monotonic() + 10
-    while len(messages) < count and time.monotonic() < deadline:
-        messages += consumer.poll(0.2, count - len(messages))
-    return messages
-
-
-def everything(consumer: Consumer) -> list[Message]:
-    """All there is now."""
-    messages: list[Message] = []
-    while more := consumer.poll(0.5, 1000):
-        messages += more
-    return messages
-
-
-def values(messages: list[Message]) -> list[str]:
-    return [message.value.decode() for message in messages]
 
 
 def test_a_message_arrives_as_it_was_sent(broker: Broker, topic: str, join: Join) -> None:
@@ -200,111 +179,6 @@ def test_lag_counts_what_a_group_has_not_committed(broker: Broker, topic: str, j
     for message in last.values():
         consumer.commit(message)
     assert (broker.lag(topic, "group"), broker.lag(topic, "new")) == (0, 10)
-
-
-def test_two_members_share_the_partitions(broker: Broker, topic: str, join: Join, eventually: Eventually) -> None:
-    """Two members hold two partitions each, none in common, and together get every message once."""
-    one, two = join(), join()
-    eventually(lambda: (len(one.assignment()), len(two.assignment())) == (2, 2))
-    assert sorted([*one.assignment(), *two.assignment()]) == [0, 1, 2, 3]
-    for number in range(40):
-        broker.publish(topic, f"k{number}", str(number).encode())
-    got = everything(one) + everything(two)
-    assert sorted(values(got), key=int) == [str(number) for number in range(40)]
-
-
-def test_a_third_of_three_members_gets_a_share(join: Join, eventually: Eventually) -> None:
-    """Four partitions over three members: loads of two, one and one."""
-    members = [join(), join(), join()]
-    eventually(lambda: sorted(len(each.assignment()) for each in members) == [1, 1, 2])
-
-
-def test_a_leaving_member_s_partitions_go_to_the_others_at_once(
-    broker: Broker, topic: str, join: Join, eventually: Eventually
-) -> None:
-    """close() hands over without waiting for a session to time out, uncommitted messages included."""
-    for number in range(8):
-        broker.publish(topic, f"k{number}", str(number).encode())
-    one, two = join(), join()
-    eventually(lambda: len(two.assignment()) == 2)
-    taken = values(take(two, 1))
-    started = time.monotonic()
-    two.close()
-    eventually(lambda: len(one.assignment()) == 4)
-    assert time.monotonic() - started < 0.9
-    assert set(taken) <= set(values(take(one, 8)))
-
-
-def test_a_commit_for_a_partition_that_moved_is_fenced(
-    broker: Broker, topic: str, join: Join, eventually: Eventually
-) -> None:
-    """A member cannot commit what was delivered before its partition went to another."""
-    for number in range(40):
-        broker.publish(topic, f"k{number}", b"")
-    one = join()
-    messages = take(one, 40)
-    two = join()
-    eventually(lambda: len(one.assignment()) == len(two.assignment()) == 2)
-    kept = set(one.assignment())
-    moved = next(message for message in messages if message.partition not in kept)
-    with pytest.raises(FencedError, match="another member"):
-        one.commit(moved)
-    one.commit(next(message for message in messages if message.partition in kept))
-    assert values([moved]) == values(take(two, 1))
-
-
-def test_a_partition_that_came_back_is_delivered_before_it_is_committed(
-    broker: Broker, topic: str, join: Join, eventually: Eventually
-) -> None:
-    """After a partition went and came back, old deliveries do not commit; the fresh delivery does."""
-    for number in range(8):
-        broker.publish(topic, f"k{number}", b"")
-    one = join()
-    before = take(one, 8)
-    two = join()
-    eventually(lambda: len(one.assignment()) == 2)
-    (moved,) = [part for part in (0, 1, 2, 3) if part not in one.assignment()][:1]
-    two.close()
-    eventually(lambda: len(one.assignment()) == 4)
-    old = next(message for message in before if message.partition == moved)
-    with pytest.raises(FencedError):
-        one.commit(old)
-    again = next(message for message in everything(one) if message.partition == moved)
-    one.commit(again)
-    assert (again.offset, again.value) == (old.offset, old.value)
-
-
-def test_a_killed_worker_s_message_is_delivered_to_another(
-    broker: Broker, broker_url: str, topic: str, join: Join, spawn: Callable[..., Child]
-) -> None:
-    """Kill -9 in the middle of a task: what the worker had in its hands comes to the next member."""
-    broker.publish(topic, "a", b"first")
-    broker.publish(topic, "b", b"second")
-    worker = spawn("hang", broker_url, topic, "group")
-    assert {worker.line(), worker.line()} == {"first", "second"}
-    survivor = join()
-    worker.kill()
-    messages = take(survivor, 2)
-    assert set(values(messages)) == {"first", "second"}
-    for message in messages:
-        survivor.commit(message)
-    assert broker.lag(topic, "group") == 0
-
-
-def test_a_frozen_member_is_replaced_and_then_fenced(
-    broker: Broker, broker_url: str, topic: str, join: Join, spawn: Callable[..., Child], eventually: Eventually
-) -> None:
-    """A process stopped past its session loses its partitions; awake again, its old commit is refused."""
-    broker.publish(topic, "k", b"1")
-    sleeper = spawn("hold", broker_url, topic, "group")
-    assert sleeper.line() == "1"
-    sleeper.signal(signal.SIGSTOP)
-    survivor = join()
-    eventually(lambda: len(survivor.assignment()) == 4)
-    (message,) = take(survivor, 1)
-    survivor.commit(message)
-    sleeper.signal(signal.SIGCONT)
-    assert sleeper.line() == "FencedError"
 
 
 def test_writers_in_several_processes_lose_and_double_nothing(
