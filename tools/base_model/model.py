@@ -7,6 +7,7 @@ the right, which a causal model never sees.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
+
+END = 0
+"""Id of the end token, which also pads."""
+
+BATCH = 512
+"""Rows sampled together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +36,9 @@ class Shape:
     theta: float = 10000.0
 
 
-Cache = list[tuple[Tensor, Tensor]]
+Pair = tuple[Tensor, Tensor]
+Cache = list[Pair]
+"""Keys and values [B, H, T, E] of each layer."""
 
 
 class Attention(nn.Module):
@@ -38,21 +47,23 @@ class Attention(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.heads = shape.heads
-        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
-            setattr(self, name, nn.Linear(shape.width, shape.width, bias=False))
+        self.q_proj = nn.Linear(shape.width, shape.width, bias=False)
+        self.k_proj = nn.Linear(shape.width, shape.width, bias=False)
+        self.v_proj = nn.Linear(shape.width, shape.width, bias=False)
+        self.o_proj = nn.Linear(shape.width, shape.width, bias=False)
 
-    def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], past: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        b, t, d = x.shape
-        q, k, v = (
-            proj(x).view(b, t, self.heads, -1).transpose(1, 2) for proj in (self.q_proj, self.k_proj, self.v_proj)
-        )
+    def forward(self, x: Tensor, turn: Pair, past: Pair | None) -> tuple[Tensor, Pair]:
+        """[B, T, D] -> [B, T, D], and keys and values with those of the past before them."""
+        q, k, v = self._split(self.q_proj(x)), self._split(self.k_proj(x)), self._split(self.v_proj(x))
         q, k = rotate(q, turn), rotate(k, turn)
         if past is not None:
             k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
-        out = functional.scaled_dot_product_attention(q, k, v, is_causal=t > 1)
-        return self.o_proj(out.transpose(1, 2).reshape(b, t, d)), (k, v)
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=x.shape[1] > 1)
+        out: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
+        return out, (k, v)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class Mlp(nn.Module):
@@ -80,6 +91,12 @@ class Block(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(shape.width, eps=1e-5)
         self.mlp = Mlp(shape)
 
+    def forward(self, x: Tensor, turn: Pair, past: Pair | None) -> tuple[Tensor, Pair]:
+        """[B, T, D] -> [B, T, D], and this layer's keys and values."""
+        mixed, pair = self.self_attn(self.input_layernorm(x), turn, past)
+        x = x + mixed
+        return x + self.mlp(self.post_attention_layernorm(x)), pair
+
 
 class Decoder(nn.Module):
     """The language model; the embedding is also the output matrix."""
@@ -92,16 +109,11 @@ class Decoder(nn.Module):
         self.norm = nn.RMSNorm(shape.width, eps=1e-5)
         half = shape.width // shape.heads // 2
         angles = torch.arange(shape.context)[:, None] * shape.theta ** (-torch.arange(half) / half)
-        self.register_buffer("cos", angles.cos().repeat(1, 2), persistent=False)
-        self.register_buffer("sin", angles.sin().repeat(1, 2), persistent=False)
+        self.cos = nn.Buffer(angles.cos().repeat(1, 2), persistent=False)
+        self.sin = nn.Buffer(angles.sin().repeat(1, 2), persistent=False)
         for name, weight in self.named_parameters():
-            if weight.ndim == 2:
-                nn.init.normal_(
-                    weight,
-                    std=0.02
-                    if "embed" in name
-                    else weight.shape[1] ** -0.5 * (0.5 if "o_proj" in name or "down" in name else 1.0),
-                )
+            if weight.ndim > 1:
+                nn.init.normal_(weight, std=_deviation(name, weight.shape[1]))
 
     def forward(self, tokens: Tensor, cache: Cache | None = None) -> tuple[Tensor, Cache]:
         """Token ids [B, T] after `cache` -> final states [B, T, D] and the longer cache."""
@@ -109,10 +121,8 @@ class Decoder(nn.Module):
         turn = self.cos[start : start + tokens.shape[1]], self.sin[start : start + tokens.shape[1]]
         x, kept = self.embed_tokens(tokens), []
         for index, block in enumerate(self.layers):
-            out, pair = block.self_attn(block.input_layernorm(x), turn, cache[index] if cache else None)
+            x, pair = block(x, turn, cache[index] if cache else None)
             kept.append(pair)
-            x = x + out
-            x = x + block.mlp(block.post_attention_layernorm(x))
         return self.norm(x), kept
 
     def logits(self, states: Tensor) -> Tensor:
@@ -126,48 +136,41 @@ def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     return x * turn[0] + torch.cat([-second, first], -1) * turn[1]
 
 
-@torch.no_grad()
-def sample(
-    model: Decoder, prompts: list[list[int]], max_tokens: int, end: tuple[int, ...] = (0,), temperature: float = 1.0
-) -> list[list[int]]:
-    """One continuation per prompt, its end token kept; prompts of one length share a batch."""
+def _deviation(name: str, fan_in: int) -> float:
+    """Of a matrix's first weights; smaller where it writes to the residual stream."""
+    if "embed" in name:
+        return 0.02
+    return (0.5 if "o_proj" in name or "down_proj" in name else 1.0) / math.sqrt(fan_in)
+
+
+def sample(model: Decoder, prompts: list[list[int]], max_tokens: int) -> list[list[int]]:
+    """One continuation per prompt at temperature 1, with its end token; prompts of one length share a batch."""
     out: list[list[int]] = [[] for _ in prompts]
-    groups: dict[int, list[int]] = {}
-    for index, prompt in enumerate(prompts):
-        groups.setdefault(len(prompt), []).append(index)
-    for members in groups.values():
-        for at in range(0, len(members), 512):
-            part = members[at : at + 512]
-            for index, ids in zip(
-                part,
-                _sample(model, torch.tensor([prompts[i] for i in part]), max_tokens, end, temperature),
-                strict=True,
-            ):
+    for length in sorted({len(prompt) for prompt in prompts}):
+        members = [index for index, prompt in enumerate(prompts) if len(prompt) == length]
+        for at in range(0, len(members), BATCH):
+            part = members[at : at + BATCH]
+            drawn = _sample(model, torch.tensor([prompts[index] for index in part]), max_tokens)
+            for index, ids in zip(part, drawn, strict=True):
                 out[index] = ids
     return out
 
 
-def _sample(
-    model: Decoder, tokens: Tensor, max_tokens: int, end: tuple[int, ...], temperature: float
-) -> list[list[int]]:
-    """Rows that ended leave the batch whenever half of it has."""
+@torch.no_grad()
+def _sample(model: Decoder, tokens: Tensor, max_tokens: int) -> list[list[int]]:
+    """Rows that have ended leave the batch."""
     out: list[list[int]] = [[] for _ in range(len(tokens))]
     rows = torch.arange(len(tokens))
-    live = torch.ones(len(tokens), dtype=torch.bool)
-    stop = torch.tensor(end)
     states, cache = model(tokens)
     for _ in range(max_tokens):
-        scores = model.logits(states[:, -1]) / temperature
-        chosen = (scores - torch.empty_like(scores).exponential_().log()).argmax(-1)
-        for row, token, on in zip(rows.tolist(), chosen.tolist(), live.tolist(), strict=True):
-            if on:
-                out[row].append(token)
-        live &= ~torch.isin(chosen, stop)
+        chosen = torch.multinomial(model.logits(states[:, -1]).softmax(-1), 1)[:, 0]
+        for row, token in zip(rows.tolist(), chosen.tolist(), strict=True):
+            out[row].append(token)
+        live = chosen != END
         if not live.any():
             break
-        if live.float().mean() < 0.6:
-            cache = [(k[live], v[live]) for k, v in cache]
-            rows, chosen, live = rows[live], chosen[live], live[live]
+        if not live.all():
+            rows, chosen, cache = rows[live], chosen[live], [(k[live], v[live]) for k, v in cache]
         states, cache = model(chosen[:, None], cache)
     return out
 
@@ -193,13 +196,13 @@ def save_model(model: Decoder, folder: Path) -> None:
         "attention_bias": False,
         "mlp_bias": False,
         "bos_token_id": None,
-        "eos_token_id": 0,
-        "pad_token_id": 0,
+        "eos_token_id": END,
+        "pad_token_id": END,
         "torch_dtype": "float32",
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    generation = {"eos_token_id": 0, "pad_token_id": 0, "do_sample": True}
+    generation = {"eos_token_id": END, "pad_token_id": END, "do_sample": True}
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
     weights = {f"model.{name}": weight.contiguous() for name, weight in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})

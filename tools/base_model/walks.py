@@ -31,18 +31,20 @@ class Mixture:
     max_number: int = 15
     target: tuple[int, int] = (10, 60)
     num_attempts: tuple[int, int] = (2, 8)
+    far_returns: float = 0.5
+    """Share of returns to any earlier state of the path; the others go back by one step."""
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """A problem with one of its solutions."""
+class Puzzle:
+    """A problem with one of its solutions, which was walked to make it."""
 
     numbers: State
     target: int
     path: tuple[Action, ...]
 
 
-def draw(size: int, mixture: Mixture, rng: random.Random) -> Task:
+def draw(size: int, mixture: Mixture, rng: random.Random) -> Puzzle:
     """A solvable problem that is not held out, found by walking to it."""
     while True:
         numbers = tuple(rng.randint(1, mixture.max_number) for _ in range(size))
@@ -52,7 +54,7 @@ def draw(size: int, mixture: Mixture, rng: random.Random) -> Task:
             path.append(action)
             state = _after(state, action)
         if mixture.target[0] <= state[0] <= mixture.target[1] and share(numbers, state[0]) not in HELD_OUT:
-            return Task(numbers, state[0], tuple(path))
+            return Puzzle(numbers, state[0], tuple(path))
 
 
 def solution(mixture: Mixture, rng: random.Random) -> tuple[str, str]:
@@ -74,11 +76,11 @@ def exploration(mixture: Mixture, rng: random.Random) -> tuple[str, str]:
     tried: set[tuple[State, Action]] = set()
     path, text = [task.numbers], ""
     for _ in range(rng.randint(*mixture.num_attempts)):
-        path, told, solved = _attempt(task, path, tried, mixture, rng)
+        path, told = _attempt(task, path, tried, rng, skilled=mixture.explore_skill)
         text += told
-        if solved:
+        if path[-1][0] == task.target:
             break
-        path = path[: rng.randint(1, len(path) - 1)] if rng.random() < 0.5 else path[:-1]
+        path = path[: rng.randint(1, len(path) - 1)] if rng.random() < mixture.far_returns else path[:-1]
         text += TASK.phrases.doubt + _return(path)
     else:
         text = text[: text.rfind(TASK.phrases.doubt)]
@@ -86,22 +88,22 @@ def exploration(mixture: Mixture, rng: random.Random) -> tuple[str, str]:
 
 
 def _attempt(
-    task: Task, path: list[State], tried: set[tuple[State, Action]], mixture: Mixture, rng: random.Random
-) -> tuple[list[State], str, bool]:
-    """Goes on from the last of `path` to an end; returns the path walked, its text and whether it solves."""
+    task: Puzzle, path: list[State], tried: set[tuple[State, Action]], rng: random.Random, *, skilled: float
+) -> tuple[list[State], str]:
+    """Goes on from the last of `path` to an end; returns the path walked and its text."""
     path, text = list(path), ""
-    skilled = rng.random() < mixture.explore_skill
+    follows = rng.random() < skilled
     while len(path[-1]) > 1:
         state = path[-1]
         choices = list(moves(state))
         fresh = [action for action in choices if (state, action) not in tried]
-        wise = [a for a in task.path if skilled and a in fresh]
+        wise = [action for action in task.path if follows and action in fresh]
         action = wise[0] if wise else rng.choice(fresh or choices)
         path.append(_after(state, action))
         if len(path[-1]) == 1:
             tried.add((state, action))
         text += step_text(*action, path[-1], task.target)
-    return path, text, path[-1][0] == task.target
+    return path, text
 
 
 def _return(path: list[State]) -> str:
@@ -111,5 +113,6 @@ def _return(path: list[State]) -> str:
 
 def _after(state: State, action: Action) -> State:
     left = after(state, action[0], action[2], action[3])
-    assert left is not None, "an action of this state"
+    if left is None:
+        raise ValueError(f"{action} is no move on {state}")
     return left

@@ -18,7 +18,7 @@ EOS, UNK = "<eos>", "<unk>"
 MAX_TARGET = 100
 SOLUTION = ".\nSolution:\n"
 EXPLORATION = ".\nExploration:\n"
-"""Begins a text with wrong turns: a mode of its own, in which the base learns the syntax, and in which it never answers."""
+"""Begins a text with wrong turns: a mode of its own, in which the base learns the syntax and never answers."""
 
 PHRASES = (
     "Numbers:",
