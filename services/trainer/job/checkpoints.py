@@ -16,10 +16,10 @@ from typing import Any
 from retrograde.runtime.errors import InvalidInputError
 from retrograde.runtime.objects import ObjectStore
 from services.trainer.job.learner import Learner
+from services.trainer.job.outcome import COMPLETE, delete_prefix, state_prefix
 from services.trainer.job.ranks import Ranks
 
 NUM_KEPT = 2
-_COMPLETE = "COMPLETE.json"
 _TAG = "state"
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".gguf"}
 _NOT_CARRIED_OVER = {"MANIFEST.json", "model.safetensors.index.json", "provenance.json"}
@@ -51,20 +51,12 @@ def export(learner: Learner, start: Path, folder: Path, provenance: Mapping[str,
     learner.ranks.barrier()
 
 
-def delete_prefix(store: ObjectStore, prefix: str) -> None:
-    """Deletes all below `prefix`, what declares it complete first."""
-    keys = list(store.list(prefix.rstrip("/") + "/"))
-    declarations = [key for key in keys if key.endswith((_COMPLETE, "/MANIFEST.json"))]
-    for key in [*declarations, *keys]:
-        store.delete(key)
-
-
 class Saves:
     """The resumable saves of one job. `position` is what the job needs besides the engine's state, in JSON."""
 
     def __init__(self, store: ObjectStore, job_key: str, scratch: Path, ranks: Ranks, fingerprint: str) -> None:
         self._store = store
-        self._prefix = f"{job_key}/state"
+        self._prefix = state_prefix(job_key)
         self._scratch = scratch / "state"
         self._ranks = ranks
         self._fingerprint = fingerprint
@@ -81,7 +73,7 @@ class Saves:
         ranks.barrier()
         if ranks.is_first:
             record = {"num_nodes": ranks.num_nodes, "fingerprint": self._fingerprint, "position": position}
-            self._store.put(f"{key}/{_COMPLETE}", json.dumps(record).encode())
+            self._store.put(f"{key}/{COMPLETE}", json.dumps(record).encode())
             self._prune(step)
 
     def restore(self, learner: Learner) -> tuple[int, Mapping[str, Any]]:
@@ -110,13 +102,13 @@ class Saves:
 
     def _steps(self) -> list[int]:
         keys = self._store.list(f"{self._prefix}/")
-        return sorted(int(key.split("/")[-2]) for key in keys if key.endswith(f"/{_COMPLETE}"))
+        return sorted(int(key.split("/")[-2]) for key in keys if key.endswith(f"/{COMPLETE}"))
 
     def _newest(self) -> tuple[int, Mapping[str, Any]]:
         steps = self._steps()
         if not steps:
             return 0, {}
-        return steps[-1], json.loads(self._store.get(f"{self._prefix}/{steps[-1]:06d}/{_COMPLETE}"))
+        return steps[-1], json.loads(self._store.get(f"{self._prefix}/{steps[-1]:06d}/{COMPLETE}"))
 
     def _prune(self, newest: int) -> None:
         """Deletes all but the newest saves, and what a killed one left behind."""

@@ -17,7 +17,7 @@ def main() -> None:
     settings = load_settings(GrpoJobSettings)
     with process("trainer-grpo", settings.engine):
         store = open_store(settings.store)
-        if finished(store, settings.output_key):
+        if finished(store, settings):
             return
         require(store, init_checkpoint=f"{settings.init_checkpoint}/MANIFEST.json", prompts_key=settings.prompts_key)
         from services.trainer.job.feed import GrpcFeed  # noqa: PLC0415 - imports only where there is work

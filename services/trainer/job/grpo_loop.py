@@ -26,11 +26,12 @@ from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
 from services.trainer.job import losses
 from services.trainer.job.batches import MicroBatch, collate, deal, micro_batches
-from services.trainer.job.checkpoints import NUM_KEPT, Saves, delete_prefix, export, fetch
+from services.trainer.job.checkpoints import NUM_KEPT, Saves, export, fetch
 from services.trainer.job.feed import RolloutSource
 from services.trainer.job.groups import Ledger, describe, examples_of
 from services.trainer.job.learner import Learner, build_learner, load_model
 from services.trainer.job.metrics import StepMetrics
+from services.trainer.job.outcome import delete_prefix
 from services.trainer.job.ranks import Ranks, joined
 from services.trainer.job.settings import GrpoJobSettings
 

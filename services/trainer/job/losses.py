@@ -61,4 +61,4 @@ def divergence(logprobs: Tensor, other: Tensor) -> Tensor:
     The samples must come from the policy of `logprobs` (John Schulman's "k3", joschu.net/blog/kl-approx.html).
     """
     difference = other - logprobs
-    return torch.exp(difference) - difference - 1
+    return torch.expm1(difference) - difference

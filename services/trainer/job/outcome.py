@@ -1,4 +1,7 @@
-"""How a job begins and ends as a process: what it says, and the status it leaves with."""
+"""How a job begins and ends as a process: what it asks of the store, what it says, the status it leaves with.
+
+Nothing here imports torch, so that a job with nothing to do, or with wrong settings, says so at once.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from retrograde.runtime import logs
-from retrograde.runtime.errors import InvalidInputError
+from retrograde.runtime.errors import ConflictError, InvalidInputError
 from retrograde.runtime.objects import ObjectStore
 from retrograde.runtime.settings import BAD_INPUT_STATUS
-from services.trainer.job.settings import EngineSettings
+from services.trainer.job.settings import EngineSettings, JobSettings
+
+COMPLETE = "COMPLETE.json"
+"""The object that declares a resumable save whole."""
 
 
-def finished(store: ObjectStore, output_key: str) -> bool:
-    """Whether the checkpoint is there whole: its manifest is written last."""
-    return store.exists(f"{output_key}/MANIFEST.json")
+def finished(store: ObjectStore, settings: JobSettings) -> bool:
+    """Whether the checkpoint is there whole: its manifest is written last. Then no saves are left behind."""
+    done = store.exists(f"{settings.output_key}/MANIFEST.json")
+    if done:
+        delete_prefix(store, state_prefix(settings.job_key))
+    return done
+
+
+def state_prefix(job_key: str) -> str:
+    """Where a job's resumable saves are."""
+    return f"{job_key}/state"
+
+
+def delete_prefix(store: ObjectStore, prefix: str) -> None:
+    """Deletes all below `prefix`, what declares it complete first."""
+    keys = list(store.list(prefix.rstrip("/") + "/"))
+    declarations = [key for key in keys if key.endswith((COMPLETE, "/MANIFEST.json"))]
+    for key in [*declarations, *keys]:
+        store.delete(key)
 
 
 def require(store: ObjectStore, **keys: str) -> None:
@@ -40,6 +62,6 @@ def process(name: str, engine: EngineSettings) -> Iterator[None]:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         yield
-    except InvalidInputError as error:
+    except (ConflictError, InvalidInputError) as error:
         logs.get_logger(name).error("refused", reason=str(error))
         sys.exit(BAD_INPUT_STATUS)

@@ -16,7 +16,7 @@ def main() -> None:
     settings = load_settings(SftJobSettings)
     with process("trainer-sft", settings.engine):
         store = open_store(settings.store)
-        if finished(store, settings.output_key):
+        if finished(store, settings):
             return
         require(store, init_checkpoint=f"{settings.init_checkpoint}/MANIFEST.json", dataset_key=settings.dataset_key)
         from services.trainer.job.sft_loop import train  # noqa: PLC0415 - seconds of imports, only where there is work

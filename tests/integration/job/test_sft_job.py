@@ -52,14 +52,16 @@ def test_the_checkpoint_is_a_hugging_face_directory_and_the_state_is_gone(calm: 
 
 
 def test_a_finished_job_does_nothing(calm: World) -> None:
-    """Started again, it leaves with status 0 and the weights of before."""
+    """Started again, it leaves with status 0, trains no step and keeps the weights; saves left behind are deleted."""
     before = calm.weights("calm")
     calm.store.delete("calm/job/steps/000001.json")
+    calm.store.put("calm/job/state/000007/node-0/left", b"by a job killed after its output was stored")
 
     assert calm.run(MODULE, calm.settings("calm", dataset_key="data.jsonl", sft=SFT)) == 0
 
     assert calm.weights("calm") == before
     assert len(calm.steps("calm")) == 59
+    assert list(calm.store.list("calm/job/state/")) == []
 
 
 def test_two_ranks_learn_what_one_learns(calm: World) -> None:
