@@ -19,6 +19,8 @@ from retrograde.cli.solutions import export_trl, export_verl, read_problems, rea
 from retrograde.cli.verifying import read_pairs, verdict_lines
 from retrograde.runtime.adapters import open_store
 
+_PIPE_WIDTH = 140
+
 app = typer.Typer(
     name="retrograde",
     help="Search trees in, reasoning models out: the ASTRO method end to end.",
@@ -43,8 +45,14 @@ class Format(enum.StrEnum):
 
 
 def console() -> Console:
-    """Where people read: stderr, so that results on stdout can be piped."""
+    """Where people read while it works: stderr, so that results on stdout can be piped."""
     return Console(stderr=True)
+
+
+def results() -> Console:
+    """stdout; into a file or pipe it writes lines as long as they are."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPE_WIDTH)
 
 
 @app.command(epilog="Example: `retrograde run recipes/countdown.yaml --out build/demo`")
@@ -60,7 +68,7 @@ def run(
     Ctrl-C stops cleanly, a second one at once; the same command goes on from there and repeats nothing.
     """
     if dry_run:
-        Console().print(plan_view(checks.read_recipe(recipe, needs_checkpoint=False)))
+        results().print(plan_view(checks.read_recipe(recipe, needs_checkpoint=False)))
         return
     if out is None:
         raise typer.BadParameter("name the run's folder", param_hint="--out")

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from retrograde.cli import background, checks
 from retrograde.cli import doctor as machine
-from retrograde.cli.app import Out, PortBase, RecipePath, app, console
+from retrograde.cli.app import Out, PortBase, RecipePath, app, console, results
 from retrograde.cli.run_folder import RunFolder
 from retrograde.cli.running import topology_of
 from retrograde.cli.searching import read_problem, search_one
@@ -38,7 +37,7 @@ def up(
     arguments = [str(recipe), "--out", str(folder.path), "--port-base", str(port_base)]
     with console().status("starting the services"):
         state = background.start(folder.path, arguments)
-    Console().print(background.view(folder.path, state))
+    results().print(background.view(folder.path, state))
 
 
 @app.command(epilog="Example: `retrograde down --out build/up`")
@@ -57,7 +56,7 @@ def status(
     if as_json:
         typer.echo(json.dumps(state | {"alive": background.is_alive(state)}))
     else:
-        Console().print(background.view(folder, state))
+        results().print(background.view(folder, state))
 
 
 @app.command(epilog='Example: `retrograde search "3 7 7 = 28" --recipe recipes/countdown.yaml`')
@@ -75,7 +74,7 @@ def search(
     """Searches one problem and draws its tree as it grows; uses the services of --out if they run."""
     checked = checks.read_recipe(recipe)
     asked = read_problem(task or checked.task, problem, gold)
-    tree = asyncio.run(search_one(checked, asked, RunFolder.at(out).path, seed, Console()))
+    tree = asyncio.run(search_one(checked, asked, RunFolder.at(out).path, seed, results()))
     raise typer.Exit(0 if any(node.is_correct for node in tree.nodes) else 1)
 
 
@@ -83,5 +82,5 @@ def search(
 def doctor() -> None:
     """Shows what is installed, what is missing, and how to fix it; status 1 when something required is missing."""
     found = list(machine.findings(Path.cwd()))
-    Console().print(machine.view(found))
+    results().print(machine.view(found))
     raise typer.Exit(0 if all(each.ok or not each.required for each in found) else 1)

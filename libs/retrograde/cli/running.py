@@ -64,7 +64,7 @@ class Interrupts:
 
 async def run_recipe(recipe: Recipe, folder: RunFolder, run_id: str, console: Console, port_base: int = 0) -> int:
     """Runs or continues the run; returns the exit status. Raises what made it fail."""
-    supervisor = Supervisor(topology_of(recipe, folder), port_base)
+    supervisor = Supervisor(topology_of(recipe, folder), port_base, lambda line: console.print(line, highlight=False))
     interrupts = Interrupts(at_once=supervisor.kill)
     with interrupts.caught():
         work = asyncio.create_task(_work(supervisor, recipe, folder, run_id, console))
@@ -85,15 +85,12 @@ def topology_of(recipe: Recipe, folder: RunFolder) -> Topology:
 
 
 async def _work(supervisor: Supervisor, recipe: Recipe, folder: RunFolder, run_id: str, console: Console) -> None:
-    with console.status("starting the services") if console.is_terminal else contextlib.nullcontext():
-        entered = await supervisor.__aenter__()
-    try:
-        await until_failure(entered, _follow(entered.addresses["trainer"], recipe, run_id, console))
+    console.print(f"run {run_id} in {folder.path}: starting the services", highlight=False, soft_wrap=True)
+    async with supervisor:
+        await until_failure(supervisor, _follow(supervisor.addresses["trainer"], recipe, run_id, console))
         store = open_store(supervisor.topology.store)
         for path in await asyncio.to_thread(folder.bring_back, store, run_id):
             console.print(f"  {path}", highlight=False, soft_wrap=True)
-    finally:
-        await asyncio.shield(supervisor.stop())
 
 
 async def until_failure(supervisor: Supervisor, work: Awaitable[None]) -> None:

@@ -20,7 +20,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +36,7 @@ from retrograde.runtime.settings import BAD_INPUT_STATUS
 
 MAX_RESTARTS = 5
 WINDOW_SECONDS = 300.0
-START_SECONDS = 300.0
+START_SECONDS = 600.0
 _GRACE_BEYOND_DRAIN_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 10.0
 _LOOK_EVERY_SECONDS = 0.2
@@ -56,10 +56,14 @@ class _Watched:
 
 @dataclass(slots=True)
 class Supervisor:
-    """See the module. `addresses` is filled on entry; `failure` is done with an error when a service is given up."""
+    """See the module. `addresses` is filled on entry; `failure` ends in an error once a service is given up.
+
+    `tell` hears of restarts, one line each.
+    """
 
     topology: Topology
     port_base: int = 0
+    tell: Callable[[str], None] = lambda _: None
     addresses: Mapping[str, str] = field(default_factory=dict)
     failure: asyncio.Future[None] = field(default_factory=asyncio.Future)
     _watched: dict[str, _Watched] = field(default_factory=dict)
@@ -110,6 +114,7 @@ class Supervisor:
         for wave in waves_of(self.topology.services):
             for name in wave:
                 await self._launch(name)
+            self._write_state("starting")
             await asyncio.gather(*(self._until_serving(name) for name in wave))
         self._write_state("serving")
 
@@ -155,6 +160,7 @@ class Supervisor:
             if status == BAD_INPUT_STATUS or len(ends) > MAX_RESTARTS:
                 self._give_up(watched, status, len(ends))
                 return
+            self.tell(f"{watched.child.name} ended with status {status} and is started again")
             watched.restarts, watched.state = watched.restarts + 1, "restarting"
             self._write_state("serving")
             await asyncio.sleep(min(0.5 * 2.0 ** (len(ends) - 1), _LONGEST_PAUSE_SECONDS))
