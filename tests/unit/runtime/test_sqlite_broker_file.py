@@ -11,7 +11,7 @@ import pytest
 
 from retrograde.runtime.adapters import sqlite_file
 from retrograde.runtime.adapters.sqlite_broker import SqliteBroker
-from retrograde.runtime.errors import DataLossError, InvalidInputError, UnavailableError
+from retrograde.runtime.errors import DataLossError, FencedError, InvalidInputError, UnavailableError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,4 +157,23 @@ def test_a_member_taken_for_dead_joins_again(tmp_path: Path) -> None:
     assert list(consumer.assignment()) == [0, 1]
     consumer.close()
     consumer.close()
+    broker.close()
+
+
+def test_a_partition_that_went_and_came_back_unnoticed_is_fenced(tmp_path: Path) -> None:
+    """A member that did not look while its partition was another's cannot commit what it took before."""
+    broker = SqliteBroker(tmp_path / "b.db")
+    broker.create_topic("t", 2)
+    for number in range(10):
+        broker.publish("t", f"k{number}", b"")
+    one = broker.consumer("t", "g")
+    messages = one.poll(1, 10)
+    two = broker.consumer("t", "g")
+    (moved,) = two.assignment()
+    two.close()
+    old = next(message for message in messages if message.partition == moved)
+    with pytest.raises(FencedError, match="another member"):
+        one.commit(old)
+    one.commit(next(message for message in messages if message.partition != moved))
+    one.close()
     broker.close()
