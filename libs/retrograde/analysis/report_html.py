@@ -17,7 +17,7 @@ from retrograde.analysis.artifacts import ARMS, Row, RunArtifacts
 from retrograde.analysis.chain_drawing import draw_chain
 from retrograde.analysis.charts import Bar, bars, curves
 from retrograde.analysis.tree_drawing import draw_tree
-from retrograde.analysis.wording import arm_label, headline, lead, percent
+from retrograde.analysis.wording import arm_label, headline, lead, percent, scaled
 
 _CURVES = (("reward", "Reward"), ("length", "Tokens per answer"), ("backtracks", "Backtracks per answer"))
 _SPOKEN = ("astro_rl", "astro_sft")
@@ -39,7 +39,7 @@ def render(report: Mapping[str, Any], artifacts: RunArtifacts) -> str:
     return Template(package.joinpath("template.html").read_text(encoding="utf-8")).substitute(
         title=escape(f"Retrograde: {report['run_id']}"),
         style=package.joinpath("style.css").read_text(encoding="utf-8"),
-        eyebrow=escape(f"Retrograde · run {report['run_id']} · {report['state']}"),
+        eyebrow=escape(f"Retrograde · run {report['run_id']}"),
         headline=escape(headline(report)),
         lead=escape(lead(report)),
         tiles=_tiles(report),
@@ -56,12 +56,21 @@ def _tiles(report: Mapping[str, Any]) -> str:
     seconds = sum(stage["wall_seconds"] for stage in report["cost"].values())
     tokens = sum(stage["generated_tokens"] for stage in report["cost"].values())
     tiles = (
-        (percent(search["solved_share"]), f"of {search['trees']} searched problems solved in their tree"),
+        (
+            percent(search["solved_share"]),
+            f"of {search['trees']} searched problems solved in their tree{_times(report)}",
+        ),
         (f"{solutions['direct'] + solutions['search']:,}", f"solutions told, {solutions['search']:,} with wrong turns"),
-        (f"{tokens / 1e6:.2f} M", "tokens generated in all stages"),
+        (scaled(tokens), "tokens generated in all stages"),
         (tables.duration(seconds), "of wall time, training and evaluation included"),
     )
     return "".join(f'<div class="tile"><b>{escape(big)}</b><span>{escape(small)}</span></div>' for big, small in tiles)
+
+
+def _times(report: Mapping[str, Any]) -> str:
+    """How much more the search solves than one sample of the base, if that was evaluated."""
+    base = next(iter(report["arms"].get("base", {}).values()), {"pass_at_1": 0.0})["pass_at_1"]
+    return f", {report['search']['solved_share'] / base:.1f} times the base's pass@1" if base else ""
 
 
 def _accuracy(report: Mapping[str, Any]) -> str:

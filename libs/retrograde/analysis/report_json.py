@@ -45,7 +45,6 @@ def build_report(artifacts: RunArtifacts) -> dict[str, Any]:
         "recipe": artifacts.recipe,
         "recipe_hash": artifacts.run.recipe_hash,
         "code_version": artifacts.provenance.code_version,
-        "state": run_pb2.RunState.Name(artifacts.run.state).removeprefix("RUN_STATE_").lower(),
         "arms": {arm: _by_task(arm, rows, artifacts) for arm, rows in artifacts.rows.items()},
         "equal_tokens": equal_tokens(artifacts.rows),
         "search": _search(artifacts.facts, len(artifacts.problems["search"])),

@@ -10,6 +10,7 @@ Shapes: P problems, S samples of a problem (S may differ between problems), N po
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -86,15 +87,15 @@ def vote(answers: Sequence[str], correct: Sequence[bool]) -> float:
 
 
 def vote_at_k(answers: Sequence[str], correct: Sequence[bool], k: int, num_subsets: int = 128) -> float:
-    """maj@k of one problem: the mean of `vote` over random subsets of k of its S samples (all of them if S <= k).
+    """maj@k of one problem: the mean of `vote` over subsets of k of its S samples (all of them together if S <= k).
 
-    Resampling uses every sample, where "the first k" would throw S - k away; both are unbiased.
+    Every subset where there are at most `num_subsets`, else so many random ones. This uses every sample, where "the
+    first k" would throw S - k away; both are unbiased.
     """
     size = len(answers)
     if size <= k:
         return vote(answers, correct)
-    generator = np.random.default_rng(_SEED)
-    picks = [generator.choice(size, k, replace=False) for _ in range(num_subsets)]
+    picks = _subsets(size, k, num_subsets)
     return float(np.mean([vote([answers[i] for i in pick], [correct[i] for i in pick]) for pick in picks]))
 
 
@@ -127,6 +128,13 @@ def within_groups(values: Values, groups: Sequence[str]) -> Floats:
     _, index = np.unique(np.asarray(groups), return_inverse=True)
     sums = np.bincount(index, weights=array)
     return np.asarray(array - (sums / np.bincount(index))[index])
+
+
+def _subsets(size: int, k: int, most: int) -> list[tuple[int, ...]]:
+    if math.comb(size, k) <= most:
+        return list(itertools.combinations(range(size), k))
+    generator = np.random.default_rng(_SEED)
+    return [tuple(generator.choice(size, k, replace=False)) for _ in range(most)]
 
 
 @functools.lru_cache(maxsize=8)

@@ -28,6 +28,14 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
 
 
+def scaled(count: float) -> str:
+    """14264 -> "14.3 k"."""
+    for factor, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if count >= factor:
+            return f"{count / factor:.3g}{unit}"
+    return f"{count:.0f}"
+
+
 def headline(report: Mapping[str, Any]) -> str:
     """The finding in one sentence; without scores yet, what there is."""
     arms = report["arms"]

@@ -177,8 +177,9 @@ def _count(recipe: Recipe, split: str, source: ProblemSource, notes: list[str]) 
     try:
         return len(load_task(recipe.task).problems(source.options, split, recipe.seed))
     except TaskError as error:
-        assumed = _PAPER_PROBLEMS[split]
-        notes.append(f"problems.{split}: cannot be counted here ({error}); the paper's {assumed:,} are assumed")
+        limit = source.options.get("limit")
+        assumed, whose = (limit, "its limit of") if isinstance(limit, int) else (_PAPER_PROBLEMS[split], "the paper's")
+        notes.append(f"problems.{split}: cannot be counted here ({error}); {whose} {assumed:,} are assumed")
         return assumed
 
 
