@@ -8,6 +8,7 @@ keeps its own names (`vllm:*`, `grpc_server_*`).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from typing import TYPE_CHECKING
@@ -62,6 +63,6 @@ async def serve(host: str, port: int) -> AsyncIterator[int]:
     try:
         yield server.server_port
     finally:
-        server.shutdown()
+        await asyncio.to_thread(server.shutdown)  # it waits up to half a second for its own loop
         server.server_close()
         thread.join()
