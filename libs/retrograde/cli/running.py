@@ -21,7 +21,7 @@ from retrograde.cli.supervisor import Supervisor
 from retrograde.cli.topology import Topology
 from retrograde.recipe.recipe import Recipe
 from retrograde.runtime.adapters import open_store
-from retrograde.runtime.errors import RetrogradeError, UnavailableError
+from retrograde.runtime.errors import NotFoundError, RetrogradeError, UnavailableError
 from retrograde.v1 import run_pb2
 from retrograde.wire.clients import TrainerClient
 
@@ -64,7 +64,11 @@ class Interrupts:
 
 async def run_recipe(recipe: Recipe, folder: RunFolder, run_id: str, console: Console, port_base: int = 0) -> int:
     """Runs or continues the run; returns the exit status. Raises what made it fail."""
-    supervisor = Supervisor(topology_of(recipe, folder), port_base, lambda line: console.print(line, highlight=False))
+    topology = topology_of(recipe, folder)
+    if await asyncio.to_thread(_is_done, topology.store, run_id):
+        await _bring_back(topology.store, folder, run_id, console)
+        return 0
+    supervisor = Supervisor(topology, port_base, lambda line: console.print(line, highlight=False))
     interrupts = Interrupts(at_once=supervisor.kill)
     with interrupts.caught():
         work = asyncio.create_task(_work(supervisor, recipe, folder, run_id, console))
@@ -88,9 +92,22 @@ async def _work(supervisor: Supervisor, recipe: Recipe, folder: RunFolder, run_i
     console.print(f"run {run_id} in {folder.path}: starting the services", highlight=False, soft_wrap=True)
     async with supervisor:
         await until_failure(supervisor, _follow(supervisor.addresses["trainer"], recipe, run_id, console))
-        store = open_store(supervisor.topology.store)
-        for path in await asyncio.to_thread(folder.bring_back, store, run_id):
-            console.print(f"  {path}", highlight=False, soft_wrap=True)
+        await _bring_back(supervisor.topology.store, folder, run_id, console)
+
+
+async def _bring_back(store: str, folder: RunFolder, run_id: str, console: Console) -> None:
+    console.print(f"run {run_id} is done:", highlight=False)
+    for path in await asyncio.to_thread(folder.bring_back, open_store(store), run_id):
+        console.print(f"  {path}", highlight=False, soft_wrap=True)
+
+
+def _is_done(store: str, run_id: str) -> bool:
+    """Whether an earlier command ended this run well: then nothing needs to be started."""
+    try:
+        run = run_pb2.Run.FromString(open_store(store).get(f"runs/{run_id}/run.pb"))
+    except NotFoundError:
+        return False
+    return run.state == run_pb2.RUN_STATE_SUCCEEDED
 
 
 async def until_failure(supervisor: Supervisor, work: Awaitable[None]) -> None:
