@@ -37,6 +37,7 @@ async def run(settings: InferenceSettings) -> None:
         )
         if settings.openai_port:
             await process.enter(openai.serve(running, settings))
+        process.add_worker(running.watch)
         await process.serve()
 
 

@@ -1,24 +1,21 @@
 """What runs inside the engine's own processes, where the model is.
 
-**Swapping weights.** vLLM's `reload_weights` loads a checkpoint into the model that stands. On a CPU each matrix also has
-a private copy in the kernel's layout; the reload renews those of the layers the checkpoint names, but not that of an
+**Swapping weights.** `reload_weights` loads a checkpoint into the model that stands. On a CPU each matrix also has a
+private copy in the kernel's layout; the reload renews those of the layers the checkpoint names, but not that of an
 output head tied to the embedding, which no checkpoint names: the model would go on predicting with the old head. So it
 is repacked here.
 
 **Dying.** A service that is killed cannot stop its children, and an orphaned engine would keep a gigabyte and its
-threads. Linux sends a process a signal when its parent dies, if it asks. vLLM imports this module in each process that
-holds a part of the model (`worker_extension_cls`), before the model is loaded; that import asks.
+threads. So each process that holds a part of the model asks the kernel to be told when its parent is gone: vLLM imports
+this module there (`worker_extension_cls`), before it loads the model, and the import asks.
 """
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
-import signal
-import sys
 from typing import Any
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+from retrograde.runtime.lifeline import die_with_parent
 
 
 class EngineChild:
@@ -34,12 +31,6 @@ class EngineChild:
         for module in self.model_runner.get_model().modules():
             if isinstance(module, ParallelLMHead):
                 module.quant_method.process_weights_after_loading(module)
-
-
-def die_with_parent() -> None:
-    """Asks the kernel for SIGKILL when the parent process ends (Linux only)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if multiprocessing.parent_process() is not None:

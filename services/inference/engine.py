@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retrograde.core.policy import Completion
-from retrograde.runtime.errors import UnavailableError
+from retrograde.runtime.errors import RetrogradeError, UnavailableError
 from services.inference.words import Words, cut_at_stop
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _FINISHED = {"stop", "length"}
 _SEED_RANGE = 1 << 63
+_LOOK_EVERY_SECONDS = 1.0
+_WHOLE_PROMPTS_TOKENS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,14 @@ class Engine:
         """Empties the prefix cache. Raises UnavailableError when blocks are still in use."""
         if not await self.llm.reset_prefix_cache():
             raise UnavailableError("prefix cache: still in use by a request; nothing may run during a swap")
+
+    async def watch(self, drain: asyncio.Event) -> None:
+        """Until `drain`. Raises RetrogradeError when the engine has died: the service must end, to be started again."""
+        while not drain.is_set():
+            if self.llm.errored:
+                raise RetrogradeError("engine: its process has died; the log above says why")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(drain.wait(), _LOOK_EVERY_SECONDS)
 
     async def _run(self, prompt_ids: Sequence[int], parameters: Any) -> Any:
         from vllm.inputs.engine import tokens_input  # noqa: PLC0415
@@ -203,7 +213,22 @@ def _engine_args(settings: InferenceSettings, folder: Path) -> dict[str, Any]:
         "enable_prefix_caching": True,
         "generation_config": "vllm",
         "worker_extension_cls": "services.inference.child.EngineChild",
+        **_cpu_args(settings),
     }
+
+
+def _cpu_args(settings: InferenceSettings) -> dict[str, Any]:
+    """On a CPU prompts are prefilled whole.
+
+    vLLM 0.32 rewinds the random generator of a seeded request whose prompt it has cut; a CPU generator cannot be
+    rewound, and the engine would end there.
+    """
+    from vllm.platforms import current_platform  # noqa: PLC0415
+
+    if not current_platform.is_cpu():
+        return {}
+    batch = max(_WHOLE_PROMPTS_TOKENS, settings.max_model_tokens)
+    return {"enable_chunked_prefill": False, "max_num_batched_tokens": batch}
 
 
 def _own_dtype(folder: Path) -> str:
