@@ -38,7 +38,7 @@ def draw_chain(tree: SearchTree, solution: Solution) -> str:
     height = rows[-1].y + _LINE * len(rows[-1].lines) + _PAD if rows else 30.0
     content = [*_links(tree, rows, root), svg.dot(root, 5.0, "node root", "problem"), *words]
     content += [_sentence(row) for row in rows]
-    return svg.drawing(_WIDTH, height, content, f"chain of thought on {solution.problem.id}")
+    return svg.drawing(_WIDTH, height, content, f"chain of thought on {solution.problem.id}", least=0.75)
 
 
 def _deepest(tree: SearchTree, solution: Solution) -> int:

@@ -14,15 +14,15 @@ def tag(name: str, content: str = "", **attributes: object) -> str:
     return f"<{name}{spelled}>{content}</{name}>" if content else f"<{name}{spelled}/>"
 
 
-def drawing(width: float, height: float, content: Iterable[str], title: str) -> str:
-    """A drawing that scales with the page; `title` is what a screen reader says."""
+def drawing(width: float, height: float, content: Iterable[str], title: str, least: float = 0.0) -> str:
+    """A drawing that shrinks with the page, to `least` of its size at most; `title` is what a screen reader says."""
     label = tag("title", escape(title))
     return tag(
         "svg",
         label + "".join(content),
         viewBox=f"0 0 {_value(width)} {_value(height)}",
         role="img",
-        style=f"max-width:{_value(width)}px",
+        style=f"max-width:{_value(width)}px;min-width:{_value(least * width)}px",
     )
 
 

@@ -11,6 +11,7 @@ from retrograde.analysis.artifacts import ARMS
 from retrograde.analysis.wording import arm_label, percent
 
 _SECONDS_PER_MINUTE = 60
+_MOST_COLUMNS_OF_WORDS = 3
 _COSTS = ("wall_seconds", "accelerator_seconds", "prompt_tokens", "generated_tokens", "verifier_calls")
 
 
@@ -18,7 +19,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], foot: Sequence[str
     """A table of plain words; the first column is the rows' names."""
     content = f"<thead>{_row(head, 'th')}</thead><tbody>{''.join(_row(row, 'td') for row in rows)}</tbody>"
     end = f"<tfoot>{_row(foot, 'td')}</tfoot>" if foot else ""
-    return f'<div class="scroll"><table>{content}{end}</table></div>'
+    class_ = ' class="figures"' if len(head) > _MOST_COLUMNS_OF_WORDS else ""
+    return f'<div class="scroll"><table{class_}>{content}{end}</table></div>'
 
 
 def arms(figures: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:

@@ -37,7 +37,7 @@ def draw_tree(tree: SearchTree, trace: SearchTrace) -> str:
     height = max(y for _, y in layout.at.values()) + _ROW + (_ROW if layout.num_hidden else 0)
     note = f"{layout.num_hidden} less visited nodes are not drawn" if layout.num_hidden else ""
     content = [*edges, *_returns(trace, layout), *nodes, svg.text(_MARGIN, height - 6, note, "tick")]
-    return svg.drawing(width, height, content, f"search tree of {tree.problem.id}")
+    return svg.drawing(width, height, content, f"search tree of {tree.problem.id}", least=0.75)
 
 
 def _shown(tree: SearchTree, walked: set[int]) -> set[int]:
