@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import grpc
-from pydantic import ValidationError
 
 from retrograde.core.invariants import Reason, check_solution
-from retrograde.core.settings import LinearizeSettings, RewriteSettings, Settings
+from retrograde.core.settings import LinearizeSettings, RewriteSettings
 from retrograde.core.solution import Rewriter, SearchTrace, Solution, SolutionKind
 from retrograde.core.tree import SearchTree
 from retrograde.runtime.errors import InvalidInputError
@@ -18,14 +17,13 @@ from retrograde.v1 import rewriter_service_pb2 as pb
 from retrograde.v1.rewriter_service_pb2_grpc import RewriterServiceServicer
 from retrograde.wire.convert import trace_from_proto, trace_to_proto
 from retrograde.wire.convert_solution import rewriter_from_proto, solution_to_proto
+from retrograde.wire.recipes import parse_settings
 from services.rewriter.pipeline import Pipeline
 from services.rewriter.teller import Subject, Teller
 from services.rewriter.worker import load_tree
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
-
-AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 class RewriterServicer(RewriterServiceServicer):
@@ -38,7 +36,7 @@ class RewriterServicer(RewriterServiceServicer):
 
     async def Linearize(self, request: pb.LinearizeRequest, context: Context) -> pb.LinearizeResponse:
         """Walks over the tree at `tree_key`."""
-        settings = _settings(LinearizeSettings, request.settings_json)
+        settings = parse_settings(LinearizeSettings, request.settings_json, "settings_json")
         tree, task = await self._open(request.tree_key)
         linearized, _ = await self._pipeline.walks(tree, request.tree_key, task, settings)
         traces = [trace_to_proto(trace) for trace in linearized.traces]
@@ -47,7 +45,8 @@ class RewriterServicer(RewriterServiceServicer):
     async def Rewrite(self, request: pb.RewriteRequest, context: Context) -> pb.RewriteResponse:
         """One walk in words."""
         method = "template" if rewriter_from_proto(request.rewriter) is Rewriter.TEMPLATE else "llm"
-        settings = _settings(RewriteSettings, request.settings_json).model_copy(update={"method": method})
+        settings = parse_settings(RewriteSettings, request.settings_json, "settings_json")
+        settings = settings.model_copy(update={"method": method})
         trace = trace_from_proto(request.trace)
         tree, task = await self._open(trace.tree_key)
         _check_walk(tree, trace, task)
@@ -74,12 +73,3 @@ def _check_walk(tree: SearchTree, trace: SearchTrace, task: Task) -> None:
     for fault in check_solution(untold, tree, task)[:1]:
         if fault.reason is not Reason.OUT_OF_ORDER:
             raise InvalidInputError(f"trace: {fault.reason.value}: {fault.detail}; send a trace of Linearize")
-
-
-def _settings(cls: type[AnySettings], text: str) -> AnySettings:
-    try:
-        return cls.model_validate_json(text or "{}")
-    except ValidationError as error:
-        fault = error.errors()[0]
-        path = ".".join(str(part) for part in fault["loc"])
-        raise InvalidInputError(f"settings_json.{path}: {fault['msg']} (got {fault.get('input')!r})") from error

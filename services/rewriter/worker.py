@@ -26,9 +26,9 @@ from retrograde.tasks.task import TaskError
 from retrograde.v1 import messages_pb2, solution_pb2, tree_pb2
 from retrograde.wire.convert import tree_from_proto
 from retrograde.wire.convert_solution import SolutionSet, solution_set_from_proto, solution_set_to_proto
+from retrograde.wire.recipes import Recipes
 from services.rewriter import metrics
 from services.rewriter.pipeline import Pipeline
-from services.rewriter.recipes import Recipes
 from services.rewriter.settings import RewriterSettings
 
 TREES_TOPIC = "retrograde.trees.v1"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 import retrograde
 from retrograde.core.mcts import SearchError, TreeSearch
@@ -20,6 +19,7 @@ from retrograde.tasks.task import TaskError, load_task
 from retrograde.v1 import search_service_pb2 as pb
 from retrograde.v1.search_service_pb2_grpc import SearchServiceServicer
 from retrograde.wire.convert import cost_to_proto, problem_from_proto, tree_to_proto
+from retrograde.wire.recipes import parse_settings
 from services.search.driver import Driver, NoLog
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class SearchServicer(SearchServiceServicer):
         """Progress after each iteration; the last message carries the tree."""
         if self._num_watched >= self._max_watched:
             raise OverloadedError(f"{self._max_watched} searches are being watched already; try again later")
-        settings = _settings(request.settings_json)
+        settings = parse_settings(WatchedSearch, request.settings_json, "settings_json")
         self._num_watched += 1
         try:
             async for response in self._search(request, settings):
@@ -79,14 +79,3 @@ def _progress(search: TreeSearch, settings: SearchSettings, *, with_tree: bool) 
         cost=cost_to_proto(tree.provenance.cost),
         tree=tree_to_proto(tree) if with_tree else None,
     )
-
-
-def _settings(text: str) -> WatchedSearch:
-    try:
-        return WatchedSearch.model_validate(json.loads(text or "{}"))
-    except json.JSONDecodeError as error:
-        raise InvalidInputError(f"settings_json: not JSON: {error}") from error
-    except ValidationError as error:
-        fault = error.errors()[0]
-        path = ".".join(str(part) for part in fault["loc"])
-        raise InvalidInputError(f"settings_json.{path}: {fault['msg']} (got {fault.get('input')!r})") from error

@@ -32,9 +32,9 @@ from retrograde.runtime.worker import HandBackError, consume
 from retrograde.tasks.task import TaskError, load_task
 from retrograde.v1 import messages_pb2
 from retrograde.wire.convert import problem_from_proto, tree_to_proto
+from retrograde.wire.recipes import Recipes
 from services.search import metrics
 from services.search.driver import Driver
-from services.search.recipes import Recipes
 from services.search.settings import SearchServiceSettings
 from services.search.tree_log import TreeLog
 

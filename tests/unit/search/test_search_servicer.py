@@ -62,7 +62,7 @@ async def test_same_seed_gives_the_same_tree() -> None:
     [
         (', "num_actoins": 3', None, "settings_json.num_actoins"),
         (', "num_rollouts": -1', None, "settings_json.num_rollouts"),
-        (", ", None, "settings_json: not JSON"),
+        (", ", None, "settings_json: Invalid JSON"),
         ("", Problem("p", "nosuchtask", "?", ""), "task: 'nosuchtask'"),
         ("", Problem("p", "countdown", "What?", ""), "statement"),
     ],

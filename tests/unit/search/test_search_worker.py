@@ -225,5 +225,5 @@ async def test_poison_goes_to_the_dead_letters_unchanged(run: Run) -> None:
 async def test_broken_recipe_is_named(run: Run) -> None:
     """An object that is no recipe refuses its problems with the key and the path of the fault."""
     run.store.put("runs/r/recipe.json", b'{"name": "x", "task": "countdown", "oops": 1}')
-    with pytest.raises(InvalidInputError, match=r"runs/r/recipe.json: policy"):
+    with pytest.raises(InvalidInputError, match=r"runs/r/recipe.json.policy"):
         await search(run, problems(1)[0], ScriptedPolicy())
