@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 from grpc_tools import protoc
@@ -14,9 +15,8 @@ def generate(folder: Path) -> int:
     """Writes `<folder>/retrograde/v1/*`; returns protoc's exit status."""
     protos = sorted(str(path.relative_to(ROOT / "protos")) for path in (ROOT / "protos").rglob("*.proto"))
     outputs = ["python_out={}", "grpc_python_out={}", "mypy_out=quiet:{}", "mypy_grpc_out=quiet:{}"]
-    return int(
-        protoc.main(["protoc", f"-I{ROOT / 'protos'}", *(f"--{out.format(folder)}" for out in outputs), *protos])
-    )
+    includes = [f"-I{ROOT / 'protos'}", f"-I{files('grpc_tools') / '_proto'}"]
+    return int(protoc.main(["protoc", *includes, *(f"--{out.format(folder)}" for out in outputs), *protos]))
 
 
 if __name__ == "__main__":
