@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from gates import report
-from model import Decoder, Shape, save_model
+from model import Decoder, Shape, load_model, save_model
 from torch import Tensor
 from torch.nn import functional
 from walks import Mixture, exploration, solution
@@ -116,6 +116,7 @@ def arguments() -> argparse.Namespace:
     """What the command line says; the defaults made the shipped model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("models/countdown-base"))
+    parser.add_argument("--start", type=Path, help="a model to go on from, with new optimisers")
     parser.add_argument("--steps", type=int, default=5000, help="optimiser steps")
     parser.add_argument("--tokens", type=int, default=4096, help="padded tokens a step, half of them of each mode")
     parser.add_argument("--sizes", type=int, nargs="+", default=[3, 4], help="numbers in a problem")
@@ -135,7 +136,8 @@ def main() -> None:
     args = arguments()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    model = Decoder(Shape(len(PIECES), args.width, args.hidden, args.layers, args.width // 32))
+    shape = Shape(len(PIECES), args.width, args.hidden, args.layers, args.width // 32)
+    model = load_model(args.start) if args.start else Decoder(shape)
     print(f"{sum(weight.numel() for weight in model.parameters())} parameters", flush=True)
     mixture = Mixture(sizes=tuple(args.sizes), skill=tuple(args.skill))
     learner = Learner(model, mixture, args.tokens, args.rate, random.Random(args.seed))
