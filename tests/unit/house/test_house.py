@@ -18,7 +18,8 @@ FORBIDDEN = re.compile(r"pypi[.]org|pythonhosted|npmjs[.](?:org|com)|proxy[.]gol
 
 def run(*command: str | Path) -> str:
     """Runs a tool in the repository; its output is the failure's message."""
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
