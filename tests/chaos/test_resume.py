@@ -26,9 +26,9 @@ SCHEDULE = (
     ("sft astro", "job"),
     ("evaluate astro_sft", "supervisor"),
     ("rl astro", "rollouts"),
-    ("rl astro", "job"),
+    ("astro_rl step 3", "job"),
 )
-"""(stage, victim): killed with -9, a random moment after the stage has begun."""
+"""(moment, victim): killed with -9, up to three seconds after a stage has begun, or right after an optimiser step."""
 _LATEST_SECONDS = 3.0
 
 
@@ -45,9 +45,9 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
 
 def _attack(run: Attacked, rng: random.Random) -> None:
     run.begin()
-    for stage, victim in SCHEDULE:
-        run.until(lambda stage=stage: run.reached(stage), 900.0, stage)
-        time.sleep(rng.uniform(0.0, _LATEST_SECONDS))
+    for moment, victim in SCHEDULE:
+        run.until(lambda moment=moment: run.reached(moment), 900.0, moment)
+        time.sleep(rng.uniform(0.0, 0.2 if " step " in moment else _LATEST_SECONDS))
         run.kill(victim)
         if victim == "supervisor":
             run.wait(30.0)
@@ -108,7 +108,7 @@ def test_training_steps_have_no_gap(attacked: Attacked) -> None:
         prefix = f"{attacked.prefix}/jobs/{arm}/steps/"
         steps = [int(key.removeprefix(prefix).removesuffix(".json")) for key in attacked.store.list(prefix)]
         assert steps == list(range(1, len(steps) + 1))
-    assert len(steps) == 4
+    assert len(steps) == 8
 
 
 def test_outputs_of_the_contract_are_there(attacked: Attacked) -> None:

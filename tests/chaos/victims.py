@@ -40,7 +40,7 @@ def write_small_recipe(path: Path) -> Path:
         "rewrite": {"method": "template"},
         "sft": {"learning_rate": 1e-3, "batch_size": 4, "loss_on": "right_path", "max_tokens": 512, "save_every": 2},
         "rl": {
-            "num_steps": 4,
+            "num_steps": 8,
             "prompts_per_step": 4,
             "learning_rate": 2e-4,
             "max_tokens": 160,
@@ -90,9 +90,14 @@ class Attacked:
             return {stage.name: stage.state for stage in run.stages}
         return {}
 
-    def reached(self, stage: str) -> bool:
-        """Whether the stage runs or is over."""
-        return stage in self.stages()
+    def reached(self, moment: str) -> bool:
+        """Whether a stage runs or is over; for `ARM step N`, whether that optimiser step is done."""
+        arm, _, step = moment.partition(" step ")
+        if not step:
+            return moment in self.stages()
+        with contextlib.suppress(Exception):
+            return self.store.exists(f"{self.prefix}/jobs/{arm}/steps/{int(step):06d}.json")
+        return False
 
     def pid(self, victim: str) -> int | None:
         """Process id of a service, of the training job, or of the supervisor; None while there is none."""

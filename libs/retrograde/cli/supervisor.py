@@ -50,6 +50,7 @@ class ServiceFailedError(RetrogradeError):
 class _Watched:
     child: Child
     task: asyncio.Task[None] | None = None
+    health: asyncio.Task[None] | None = None
     restarts: int = 0
     state: str = "waiting"
 
@@ -69,6 +70,7 @@ class Supervisor:
     _watched: dict[str, _Watched] = field(default_factory=dict)
     _lock: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _stopping: bool = False
+    _state: str = "starting"
 
     async def __aenter__(self) -> Self:
         self._lock.enter_context(only_one(self.topology.folder))
@@ -91,8 +93,9 @@ class Supervisor:
         for wave in reversed(waves_of(self.topology.services)):
             watched = [self._watched[name] for name in wave if name in self._watched]
             for each in watched:
-                if each.task is not None:
-                    each.task.cancel()
+                for task in (each.task, each.health):
+                    if task is not None:
+                        task.cancel()
             await asyncio.gather(*(each.child.stop(grace) for each in watched))
             for each in watched:
                 each.state = "stopped"
@@ -130,6 +133,7 @@ class Supervisor:
         watched = self._watched[name] = _Watched(child, state="starting")
         await child.start()
         watched.task = asyncio.create_task(self._watch(watched))
+        watched.task.add_done_callback(self._on_watch_ended)
 
     async def _until_serving(self, name: str) -> None:
         """Raises what made the service fail, or ServiceFailedError when it does not serve in time."""
@@ -161,12 +165,29 @@ class Supervisor:
                 self._give_up(watched, status, len(ends))
                 return
             self.tell(f"{watched.child.name} ended with status {status} and is started again")
-            watched.restarts, watched.state = watched.restarts + 1, "restarting"
-            self._write_state("serving")
-            await asyncio.sleep(min(0.5 * 2.0 ** (len(ends) - 1), _LONGEST_PAUSE_SECONDS))
-            await watched.child.start()
+            await self._restart(watched, min(0.5 * 2.0 ** (len(ends) - 1), _LONGEST_PAUSE_SECONDS))
+
+    async def _restart(self, watched: _Watched, pause_seconds: float) -> None:
+        watched.restarts, watched.state = watched.restarts + 1, "restarting"
+        self._write_state()
+        await asyncio.sleep(pause_seconds)
+        await watched.child.start()
+        self._write_state()
+        if watched.health is not None:
+            watched.health.cancel()
+        watched.health = asyncio.create_task(self._mark_serving(watched))
+
+    async def _mark_serving(self, watched: _Watched) -> None:
+        name = watched.child.name
+        if await wait_serving(self.addresses[name], health_service(name), START_SECONDS):
             watched.state = "serving"
-            self._write_state("serving")
+            self._write_state()
+
+    def _on_watch_ended(self, task: asyncio.Task[None]) -> None:
+        """A watch that itself fails (no memory to fork, no disk for the log) is a failure, not a silence."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self.failure.done():
+            self.failure.set_exception(error)
 
     def _give_up(self, watched: _Watched, status: int, num_ends: int) -> None:
         watched.state = "failed"
@@ -181,8 +202,9 @@ class Supervisor:
         message = f"service {watched.child.name} ended {times}, last with status {status}; {watched.child.log} ends:"
         self.failure.set_exception(ServiceFailedError(f"{message}\n{words}"))
 
-    def _write_state(self, state: str) -> None:
-        """`supervisor.json`: what `retrograde status` reads; replaced whole."""
+    def _write_state(self, state: str = "") -> None:
+        """`supervisor.json`: what `retrograde status` reads; replaced whole. `state` is the new one of the whole."""
+        self._state = state or self._state
         own = Identity.of(os.getpid())
         services = {
             name: {
@@ -193,7 +215,7 @@ class Supervisor:
             }
             for name, each in self._watched.items()
         }
-        record = {"pid": os.getpid(), "started": own.started if own else 0, "state": state, "services": services}
+        record = {"pid": os.getpid(), "started": own.started if own else 0, "state": self._state, "services": services}
         path = self.topology.folder / "supervisor.json"
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(record, indent=2), encoding="utf-8")

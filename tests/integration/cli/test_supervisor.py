@@ -59,6 +59,7 @@ async def test_a_killed_service_serves_again_at_its_address(tmp_path: Path) -> N
         os.kill(first["pid"], signal.SIGKILL)
         await until(lambda: state(tmp_path)["pid"] != first["pid"])
         assert await wait_serving(supervisor.addresses["verifier"], health_service("verifier"), 60.0)
+        await until(lambda: state(tmp_path)["state"] == "serving")
         assert state(tmp_path)["restarts"] == 1
         assert state(tmp_path)["address"] == first["address"]
         assert not supervisor.failure.done()
