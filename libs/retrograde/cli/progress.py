@@ -50,7 +50,7 @@ class RunProgress:
             SpinnerColumn(finished_text="✓"),
             TextColumn("{task.description}", table_column=Column(min_width=22)),
             BarColumn(bar_width=28),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
+            TextColumn("{task.fields[count]} {task.fields[unit]}"),
             _Rate(),
             TextColumn("[dim]{task.fields[detail]}", table_column=Column(no_wrap=True)),
             console=console,
@@ -79,13 +79,19 @@ class RunProgress:
     def _bar(self, stage: run_pb2.Stage) -> None:
         if stage.name not in self._bars:
             self._bars[stage.name] = self._progress.add_task(
-                stage.name, total=1, completed=stage.done, unit=stage.unit, detail="", ended=""
+                stage.name, total=1, completed=stage.done, unit=stage.unit, count="", detail="", ended=""
             )
         ended = _ended(stage)
         total = max(1, stage.total, stage.done)
         completed = total if stage.state == run_pb2.RUN_STATE_SUCCEEDED else stage.done
         self._progress.update(
-            self._bars[stage.name], completed=completed, total=total, unit=stage.unit, detail=stage.detail, ended=ended
+            self._bars[stage.name],
+            completed=completed,
+            total=total,
+            unit=stage.unit,
+            count=f"{stage.done}/{stage.total}" if stage.total else f"{stage.done}",
+            detail=stage.detail,
+            ended=ended,
         )
 
     def _line(self, stage: run_pb2.Stage) -> None:
