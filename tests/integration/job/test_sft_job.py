@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 pytestmark = pytest.mark.engine
 MODULE = "services.trainer.job.sft"
 SFT = {
-    "num_epochs": 6,
+    "num_epochs": 3,
     "learning_rate": 0.01,
     "batch_size": 12,
-    "micro_batch_tokens": 128,
-    "save_every": 7,
+    "micro_batch_tokens": 192,
+    "save_every": 5,
     "loss_on": "completion",
 }
 
@@ -31,12 +31,12 @@ def calm_run(world: World) -> World:
 
 
 def test_the_loss_falls_and_every_step_is_told(calm: World) -> None:
-    """Sixty steps leave sixty objects, counted from 1; the task is learnt and the rate ends near zero."""
+    """Thirty steps leave thirty objects, counted from 1; the task is learnt and the rate ends near zero."""
     steps = calm.steps("calm")
 
-    assert [step["step"] for step in steps] == list(range(1, 61))
-    assert steps[-1]["loss"] < 0.7 * steps[0]["loss"]
-    assert steps[-1]["learning_rate"] < 0.01 * steps[10]["learning_rate"]
+    assert [step["step"] for step in steps] == list(range(1, 31))
+    assert steps[-1]["loss"] < 0.8 * steps[0]["loss"]
+    assert steps[-1]["learning_rate"] < 0.01 * steps[5]["learning_rate"]
 
 
 def test_the_checkpoint_is_a_hugging_face_directory_and_the_state_is_gone(calm: World, tmp_path: Path) -> None:
@@ -60,15 +60,19 @@ def test_a_finished_job_does_nothing(calm: World) -> None:
     assert calm.run(MODULE, calm.settings("calm", dataset_key="data.jsonl", sft=SFT)) == 0
 
     assert calm.weights("calm") == before
-    assert len(calm.steps("calm")) == 59
+    assert len(calm.steps("calm")) == 29
     assert list(calm.store.list("calm/job/state/")) == []
 
 
-def test_two_ranks_learn_what_one_learns(calm: World) -> None:
-    """The same seed on two ranks gives the same weights up to the order of sums."""
-    assert calm.run(MODULE, calm.settings("pair", dataset_key="data.jsonl", sft=SFT), num_processes=2) == 0
+@pytest.mark.parametrize("zero_stage", [0, 3])
+def test_two_ranks_learn_what_one_learns(calm: World, zero_stage: int) -> None:
+    """The same seed on two ranks, weights whole or sharded, gives the same weights up to the order of sums."""
+    name, engine = f"pair{zero_stage}", {"device": "cpu", "zero_stage": zero_stage}
+    settings = calm.settings(name, dataset_key="data.jsonl", sft=SFT, engine=engine)
 
-    ours, theirs = load(calm.weights("pair")), load(calm.weights("calm"))
+    assert calm.run(MODULE, settings, num_processes=2) == 0
+
+    ours, theirs = load(calm.weights(name)), load(calm.weights("calm"))
 
     assert ours.keys() == theirs.keys()
     for name in ours:
@@ -79,7 +83,7 @@ def test_a_killed_job_resumes_to_the_same_bits(calm: World) -> None:
     """Kill -9 after a save and some steps more: the next start goes on from the save and ends with equal weights."""
     settings = calm.settings("killed", dataset_key="data.jsonl", sft=SFT)
     job = calm.start(MODULE, settings)
-    wait_until(lambda: calm.store.exists("killed/job/steps/000017.json"), job)
+    wait_until(lambda: calm.store.exists("killed/job/steps/000012.json"), job)
     kill(job)
     finished_before = calm.store.exists("killed/out/MANIFEST.json")
 
@@ -88,7 +92,7 @@ def test_a_killed_job_resumes_to_the_same_bits(calm: World) -> None:
     starts = [line for line in calm.log("killed-job").read_text().splitlines() if '"sft starts"' in line]
     assert not finished_before
     assert json.loads(starts[0])["step"] == 0
-    assert json.loads(starts[1])["step"] >= 14
+    assert json.loads(starts[1])["step"] >= 10
     assert calm.weights("killed") == calm.weights("calm")
 
 

@@ -24,7 +24,7 @@ from retrograde.runtime.objects import ObjectStore
 LETTERS = "abcdefgh"
 WORDS = ["<eos>", ":", *LETTERS]
 ROOT = Path(__file__).parents[3]
-DEADLINE_SECONDS = 150.0
+DEADLINE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,7 @@ class World:
             "work_dir": str(self.folder / name),
             "seed": 5,
             "engine": {"device": "cpu"},
-            **more,
-        }
+        } | more
 
     def start(self, module: str, settings: Mapping[str, object], num_processes: int = 0) -> subprocess.Popen[bytes]:
         """The module or script as a child process (0: plain python) in a session of its own; logs beside the store."""
