@@ -117,7 +117,14 @@ def _pair(path: Path, number: int, line: str) -> tuple[str, str]:
         record = json.loads(line)
     except json.JSONDecodeError as error:
         raise InvalidInputError(f"{path}: line {number}: not JSON ({error.msg}); correct or delete the line") from error
-    for key in ("answer", "gold"):
-        if not isinstance(record, dict) or not isinstance(record.get(key), str):
-            raise InvalidInputError(f"{path}: line {number}: needs the texts answer and gold; {key!r} is missing")
-    return record["answer"], record["gold"]
+    if not isinstance(record, dict):
+        raise InvalidInputError(f'{path}: line {number}: needs {{"answer": ..., "gold": ...}}, not {line[:40]!r}')
+    return _text(path, number, record, "answer"), _text(path, number, record, "gold")
+
+
+def _text(path: Path, number: int, record: dict[str, object], key: str) -> str:
+    """The text under `key`; a number is taken as it is written."""
+    value = record.get(key)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise InvalidInputError(f"{path}: line {number}: {key!r} must be a text or a number, not {json.dumps(value)}")
+    return str(value)

@@ -146,7 +146,13 @@ def test_answers_file_that_lacks_a_key(command: Command, tmp_path: Path) -> None
     """A line without a gold says so."""
     path = tmp_path / "answers.jsonl"
     path.write_text('{"answer": "1"}\n', encoding="utf-8")
-    _refused(command("verify", "--jsonl", path), "line 1", "'gold' is missing")
+    _refused(command("verify", "--jsonl", path), "line 1", "'gold' must be a text or a number, not null")
+
+
+@pytest.mark.parametrize("arguments", [("verify", "1"), ("run", "x.yaml"), ("verify", "--jsnl", "x"), ("rum",)])
+def test_wrong_usage(command: Command, arguments: tuple[str, ...]) -> None:
+    """A wrong or missing argument is one line too, and says where help is."""
+    _refused(command(*arguments), "--help")
 
 
 def test_report_of_no_run(command: Command, tmp_path: Path) -> None:
