@@ -4,4 +4,6 @@
     grpo.py -> grpo_loop.py  feed.py (rollouts over gRPC)  groups.py (advantages, which groups are used)
     both:   settings.py  outcome.py (start and end)  ranks.py  learner.py (the engine)  losses.py  batches.py
             checkpoints.py (store <-> Hugging Face, resumable saves)  metrics.py
+
+A loop knows all of them; losses and batches know tensors only, and nothing knows a loop.
 """
