@@ -15,9 +15,10 @@ from typing import Protocol
 import yaml
 from pydantic import BaseModel
 
-from retrograde.runtime.errors import RetrogradeError
+from retrograde.runtime.errors import InvalidInputError, RetrogradeError
 from retrograde.runtime.lifeline import die_with_parent
 from retrograde.runtime.logs import get_logger
+from retrograde.runtime.settings import BAD_INPUT_STATUS
 
 _log = get_logger(__name__)
 _PAUSE_SECONDS = 1.0
@@ -65,6 +66,8 @@ class LocalBackend:
             status = await self._once(job, config, log_file)
             if status == 0:
                 return
+            if status == BAD_INPUT_STATUS:
+                raise InvalidInputError(f"job {job.name} refused its input: {_tail(log_file, 1)}")
             _log.warning("job ended", job=job.name, status=status, attempt=attempt, log=str(log_file))
             await asyncio.sleep(_PAUSE_SECONDS * attempt)
         raise JobFailedError(f"job {job.name} failed {self.attempts} times; {log_file} ends:\n{_tail(log_file)}")
@@ -98,5 +101,5 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-def _tail(log_file: Path) -> str:
-    return "\n".join(log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:])
+def _tail(log_file: Path, num_lines: int = _LAST_LINES) -> str:
+    return "\n".join(log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-num_lines:])

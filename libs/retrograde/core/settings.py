@@ -131,3 +131,15 @@ class EvaluateSettings(Settings):
     majority: int = Field(8, ge=1, description="k of maj@k (paper: 8).")
     temperature: float = Field(1.0, ge=0, description="(silent: ours)")
     max_tokens: int = Field(15360, ge=1, description="Longest answer.")
+
+
+class EngineSettings(Settings):
+    """How DeepSpeed and torch run; changes speed and memory, not the method."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one.")
+    dtype: Literal["fp32", "bf16"] = Field("fp32", description="bf16 keeps fp32 master weights in the optimiser.")
+    zero_stage: Literal[0, 1, 3] = Field(0, description="DeepSpeed ZeRO: 1 shards the optimiser, 3 the weights too.")
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    activation_checkpointing: bool = Field(default=False, description="Recompute activations: slower, much smaller.")
+    gradient_clip: float = Field(1.0, gt=0, description="Largest norm of the gradient (paper silent: ours).")
+    num_threads: int = Field(1, ge=1, description="Torch threads of a rank; bits on CPU depend on it.")

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from retrograde.core.settings import (
+    EngineSettings,
     EvaluateSettings,
     LinearizeSettings,
     RewriteSettings,
@@ -77,6 +78,7 @@ class Recipe(Settings):
     linearize: LinearizeSettings = LinearizeSettings()
     rewrite: RewriteSettings = RewriteSettings()
     dataset: Dataset = Dataset()
+    engine: EngineSettings = EngineSettings()
     sft: SftSettings = SftSettings()
     rl: RlSettings | None = None
     evaluate: EvaluateSettings = EvaluateSettings()

@@ -15,8 +15,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 from transformers.integrations import HfDeepSpeedConfig
 
+from retrograde.core.settings import EngineSettings
 from services.trainer.job.ranks import Ranks
-from services.trainer.job.settings import EngineSettings
 
 _SHARDED = 3
 _NEVER = 1_000_000_000

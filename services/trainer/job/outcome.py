@@ -10,11 +10,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from retrograde.core.settings import EngineSettings
 from retrograde.runtime import logs
 from retrograde.runtime.errors import ConflictError, InvalidInputError
 from retrograde.runtime.objects import ObjectStore
 from retrograde.runtime.settings import BAD_INPUT_STATUS
-from services.trainer.job.settings import EngineSettings, JobSettings
+from services.trainer.job.settings import JobSettings
 
 COMPLETE = "COMPLETE.json"
 """The object that declares a resumable save whole."""

@@ -15,8 +15,8 @@ import deepspeed
 import torch
 from torch import distributed
 
+from retrograde.core.settings import EngineSettings
 from retrograde.runtime.lifeline import die_with_parent
-from services.trainer.job.settings import EngineSettings
 
 T = TypeVar("T")
 _LOOPBACK = {"localhost", "127.0.0.1"}

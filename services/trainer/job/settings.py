@@ -7,23 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
-from retrograde.core.settings import RlSettings, Settings, SftSettings
-
-
-class EngineSettings(Settings):
-    """How DeepSpeed and torch run; changes speed and memory, not the method."""
-
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one.")
-    dtype: Literal["fp32", "bf16"] = Field("fp32", description="bf16 keeps fp32 master weights in the optimiser.")
-    zero_stage: Literal[0, 1, 3] = Field(0, description="DeepSpeed ZeRO: 1 shards the optimiser, 3 the weights too.")
-    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
-    activation_checkpointing: bool = Field(default=False, description="Recompute activations: slower, much smaller.")
-    gradient_clip: float = Field(1.0, gt=0, description="Largest norm of the gradient (paper silent: ours).")
-    num_threads: int = Field(1, ge=1, description="Torch threads of a rank; bits on CPU depend on it.")
+from retrograde.core.settings import EngineSettings, RlSettings, Settings, SftSettings
 
 
 class JobSettings(Settings):

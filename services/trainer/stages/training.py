@@ -28,6 +28,7 @@ class SftJobConfig(BaseModel):
     job_key: str
     work_dir: str
     seed: int
+    engine: dict[str, object]
     sft: dict[str, object]
 
 
@@ -44,6 +45,7 @@ class GrpoJobConfig(BaseModel):
     job_key: str
     work_dir: str
     seed: int
+    engine: dict[str, object]
     rl: dict[str, object]
 
 
@@ -67,6 +69,7 @@ class SftStage:
             job_key=context.key("jobs", arm),
             work_dir=str(Path(context.settings.work_dir) / context.run_id / arm),
             seed=context.recipe.seed,
+            engine=context.recipe.engine.model_dump(mode="json"),
             sft=context.recipe.sft.model_dump(mode="json"),
         )
         num_processes = context.recipe.sft.num_processes
@@ -105,6 +108,7 @@ class RlStage:
             job_key=context.key("jobs", arm),
             work_dir=str(Path(context.settings.work_dir) / context.run_id / arm),
             seed=context.recipe.seed,
+            engine=context.recipe.engine.model_dump(mode="json"),
             rl=self.settings.model_dump(mode="json"),
         )
 

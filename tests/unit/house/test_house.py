@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 BIN = Path(sys.executable).parent
-FORBIDDEN = re.compile(r"pypi[.]org|pythonhosted|npmjs[.](?:org|com)|proxy[.]golang|repo\d*[.]maven|deb[.]debian")
+FORBIDDEN = re.compile(r"pypi[.]org|python[h]osted|npmjs[.](?:org|com)|proxy[.]golang|repo\d*[.]maven|deb[.]debian")
 
 
 def run(*command: str | Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from retrograde.runtime.errors import InvalidInputError
 from services.trainer.launch import Job, JobFailedError, LocalBackend
 
 
@@ -60,3 +61,13 @@ async def test_cancelling_stops_the_job(tmp_path: Path, monkeypatch: pytest.Monk
         await task
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_a_job_that_refuses_its_input_is_not_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status 2 is final: the error carries the one line that says what to correct."""
+    refusing = job(tmp_path, "print('sft.max_tokens: too small'); sys.exit(2)", monkeypatch)
+    with pytest.raises(InvalidInputError, match=r"job arm refused its input: sft\.max_tokens: too small"):
+        await LocalBackend(tmp_path, attempts=3).run(refusing)
+    assert len(list(tmp_path.glob("start-*"))) == 1
