@@ -102,14 +102,26 @@ def parse_recipe(text: str, where: str = "recipe") -> Recipe:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """The recipe in the file `path`, its checkpoint path made absolute. Raises RecipeError."""
+    """The recipe in the file `path`; the paths it names are taken from its own folder. Raises RecipeError."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
     recipe = parse_recipe(text, str(path))
-    checkpoint = path.parent.joinpath(Path(recipe.policy.checkpoint).expanduser()).resolve()
-    return recipe.model_copy(update={"policy": recipe.policy.model_copy(update={"checkpoint": str(checkpoint)})})
+    policy = recipe.policy.model_copy(update={"checkpoint": _beside(path, recipe.policy.checkpoint)})
+    splits = {split: _source_beside(path, source) for split, source in recipe.problems if source is not None}
+    return recipe.model_copy(update={"policy": policy, "problems": recipe.problems.model_copy(update=splits)})
+
+
+def _beside(path: Path, named: str) -> str:
+    return str(path.parent.joinpath(Path(named).expanduser()).resolve())
+
+
+def _source_beside(path: Path, source: ProblemSource) -> ProblemSource:
+    file = source.options.get("file")
+    if not isinstance(file, str) or not file:
+        return source
+    return source.model_copy(update={"options": {**source.options, "file": _beside(path, file)}})
 
 
 def _fault(where: str, fault: ErrorDetails) -> str:
