@@ -22,18 +22,12 @@ _PACKAGES = (
     ("transformers", "checkpoints and tokenizers", "make setup"),
     ("grpcio", "every service", "pip install retrograde"),
     ("pyarrow", "parquet problems and `export --format verl`", "pip install pyarrow"),
-    ("kafka-python", "the cluster profile's broker", "pip install 'retrograde[search]'"),
-    ("minio", "the cluster profile's store", "pip install 'retrograde[search]'"),
-    ("kubernetes", "training jobs on a cluster", "pip install 'retrograde[local]'"),
 )
-_OPTIONAL = frozenset({"pyarrow", "kafka-python", "minio", "kubernetes"})
+_OPTIONAL = frozenset({"pyarrow"})
 _PROGRAMS = (
     ("c++|g++|clang++", "DeepSpeed compiles one operation at its first start", "apt install g++", True),
     ("ninja", "the same", "pip install ninja", True),
     ("npm", "buf, which checks and generates the protos", "install Node.js 20", False),
-    ("java", "a real Kafka broker in the tests", "install a JDK 17", False),
-    ("go", "MinIO, Helm and a real cluster in the tests", "install Go 1.26", False),
-    ("chromium|google-chrome", "pictures of the console in the tests", "apt install chromium", False),
 )
 
 
