@@ -94,7 +94,7 @@ def test_doctor_says_how_to_fix_what_is_missing(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("shutil.which", lambda name: None if name == "ninja" else f"/bin/{name}")
     found = list(findings(tmp_path))
     by_name = {each.name: each for each in found}
-    assert (by_name["ninja"].ok, by_name["ninja"].required, by_name["java"].ok) == (False, True, True)
+    assert (by_name["ninja"].ok, by_name["ninja"].required, by_name["npm"].ok) == (False, True, True)
     shown = printed(view(found))
     assert "pip install ninja" in shown
-    assert "JDK" not in shown
+    assert "Node.js" not in shown
