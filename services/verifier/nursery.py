@@ -21,14 +21,16 @@ from services.verifier.progress import Progress, progress_file
 
 _WARM_UP_SECONDS = 60.0
 _FORK_SECONDS = 10.0
+_LAST_REAP_SECONDS = 2.0
 _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Newborn:
-    """A child just forked: its pid, our end of its connection, its progress."""
+    """A child just forked: its pid, the fork server it is a child of, our end of its connection, its progress."""
 
     pid: int
+    parent: subprocess.Popen[bytes]
     connection: socket.socket
     progress: Progress
 
@@ -71,11 +73,11 @@ class Nursery:
             except (OSError, ValueError) as error:
                 raise UnavailableError(f"no grading process can be started: {error}") from error
 
-    def reap(self, pid: int) -> None:
-        """The child has ended and nobody will signal it any more."""
-        if self._control is not None:
+    def reap(self, newborn: Newborn) -> None:
+        """The child has ended and nobody will signal it any more. Those of a lost fork server are the system's."""
+        if self._control is not None and newborn.parent is self._server:
             with contextlib.suppress(OSError):
-                self._control.send(f"reap {pid}".encode())
+                self._control.send(f"reap {newborn.pid}".encode())
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -102,19 +104,26 @@ class Nursery:
         ours.settimeout(_FORK_SECONDS)
 
     def _fork(self) -> Newborn:
-        if self._control is None:
+        if self._control is None or self._server is None:
             raise OSError("not started")
         ours, theirs = socket.socketpair()
-        with theirs, progress_file() as file:
-            socket.send_fds(self._control, [f"fork {self._memory_bytes}".encode()], [theirs.fileno(), file.fileno()])
+        with theirs, progress_file() as file, contextlib.ExitStack() as on_failure:
+            on_failure.callback(ours.close)
+            request = f"fork {self._memory_bytes}".encode()
+            socket.send_fds(self._control, [request], [theirs.fileno(), file.fileno()])
             pid = int(self._control.recv(MAX_MESSAGE_BYTES))
-            return Newborn(pid, ours, Progress(file.fileno()))
+            newborn = Newborn(pid, self._server, ours, Progress(file.fileno()))
+            on_failure.pop_all()
+            return newborn
 
     def _stop(self) -> None:
+        """Ends the fork server once it has reaped what it was told to; then all that is left of it."""
         if self._control is not None:
             self._control.close()
             self._control = None
         if self._server is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._server.wait(_LAST_REAP_SECONDS)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._server.pid, signal.SIGKILL)
             self._server.wait()

@@ -22,7 +22,7 @@ class VerifierSettings(ServiceSettings):
     )
     deadline_seconds: float = Field(5.0, gt=0, description="Wall time of one item; then its child is killed: TIMEOUT.")
     late_seconds: float = Field(
-        0.05, gt=0, description="After this at one item, a child gives back the rest of its chunk."
+        0.25, gt=0, description="After this at one item, a child gives back the rest of its chunk."
     )
     memory_bytes: int = Field(1 << 30, ge=1 << 24, description="Address space a child may take beyond the warm start.")
     chunk_items: int = Field(64, ge=1, description="Items sent to a child at once, at most.")

@@ -63,6 +63,7 @@ class Worker:
         self, newborn: Newborn, nursery: Nursery, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]
     ) -> None:
         self.pid = newborn.pid
+        self._newborn = newborn
         self._progress = newborn.progress
         self._nursery = nursery
         self._reader, self._writer = streams
@@ -145,4 +146,4 @@ class Worker:
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
         self._progress.close()
-        self._nursery.reap(self.pid)
+        self._nursery.reap(self._newborn)

@@ -7,10 +7,12 @@ line, the last line that is not blank. All scans are one pass: hostile text cost
 from __future__ import annotations
 
 import re
+from collections import deque
 
 MAX_TEXT_CHARS = 200_000  # only the end of a longer completion is read
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
-_PHRASE = re.compile(r"\banswer\s*(?:is|:|=)\s*:?\s*([^\n]{1,2000})", re.IGNORECASE)
+_PHRASE = re.compile(r"\banswer\s*(?:is|:|=)\s*:?", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"\.(?:\s|$)|\n")
 
 
 def boxed(text: str) -> str | None:
@@ -41,9 +43,9 @@ def extract_answer(text: str) -> str | None:
 
 def _phrased(text: str) -> str | None:
     """What follows the last "the answer is", up to the end of its sentence."""
-    found = None
-    for match in _PHRASE.finditer(text):
-        found = match.group(1)
-    if found is None:
+    phrases = deque(_PHRASE.finditer(text), maxlen=1)
+    if not phrases:
         return None
-    return re.split(r"\.(?:\s|$)", found, maxsplit=1)[0]
+    told = text[phrases[0].end() :].lstrip()
+    end = _SENTENCE_END.search(told)
+    return told[: end.start()] if end else told

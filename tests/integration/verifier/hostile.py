@@ -15,7 +15,7 @@ class HostileTask:
 
     name = "tests.integration.verifier.hostile"
 
-    def grade(self, problem: Problem, text: str) -> Grade:
+    def grade(self, problem: Problem, text: str) -> Grade:  # noqa: C901 - one line for each way to misbehave
         """Does `text`; an ordinary one is correct when it is the gold."""
         match text.split():
             case ["loop"]:
