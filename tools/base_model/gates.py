@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model import Decoder, sample
@@ -52,7 +53,7 @@ class Tally:
         return f"{told}, restated {self.valid}/{self.returns}"
 
 
-def report(model: Decoder, sizes: list[int], count: int = 256) -> str:
+def report(model: Decoder, sizes: Sequence[int], count: int = 256) -> str:
     """Two lines per size of problem: answering and exploring."""
     lines = []
     for size in sizes:

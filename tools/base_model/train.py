@@ -1,4 +1,4 @@
-"""Trains the tiny base model of recipes/countdown*.yaml from generated walks: `make base-model`.
+"""Trains a tiny base model from generated walks: that of recipes/countdown.yaml (`make base-model`), or of another.
 
 words.py is its tokenizer, walks.py its texts, model.py the decoder, gates.py what it must be able to do. Matrices are
 trained with Muon, the rest with AdamW; the rate falls to zero along a cosine; the loss is on all that follows a prompt.
@@ -11,11 +11,12 @@ import argparse
 import math
 import random
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from gates import report
-from model import Decoder, Shape, load_model, save_model
+from model import Decoder, Shape, save_model
 from torch import Tensor
 from torch.nn import functional
 from walks import Mixture, exploration, solution
@@ -25,8 +26,40 @@ IGNORED = -100
 POOL = {"solution": 8000, "exploration": 2000}
 """Texts made at a time, by mode."""
 
+TOKENS = 4096
+"""Padded tokens a step, half of them of each mode."""
+
+WARMUP, SAVE_EVERY = 50, 500
+
 Row = tuple[list[int], int]
 """Token ids of a text, and how many of them are its prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Steps with one pair of optimisers; the cosine ends at `horizon`, which may lie beyond the last step."""
+
+    steps: int
+    horizon: int
+    rate: float
+    """Of Muon at its highest; AdamW's is a quarter."""
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a shipped model was trained on, and how."""
+
+    mixture: Mixture
+    stages: tuple[Stage, ...]
+
+
+RECIPES = {
+    "countdown-base": Recipe(Mixture(sizes=(3,), skill=(0.15,)), (Stage(1500, 1500, 0.02, 0),)),
+    "countdown4-base": Recipe(
+        Mixture(sizes=(3, 4), skill=(0.2, 0.3)), (Stage(2500, 5000, 0.02, 0), Stage(700, 700, 0.008, 1))
+    ),
+}
 
 
 def pool(count: int, mixture: Mixture, rng: random.Random, kind: str) -> list[Row]:
@@ -68,10 +101,9 @@ def loss_of(model: Decoder, rows: list[Row]) -> Tensor:
 class Learner:
     """The model, its two optimisers, and the texts that wait to be learnt."""
 
-    def __init__(self, model: Decoder, mixture: Mixture, num_tokens: int, rate: float, rng: random.Random) -> None:
+    def __init__(self, model: Decoder, mixture: Mixture, rate: float, rng: random.Random) -> None:
         self.model = model
         self._mixture = mixture
-        self._num_tokens = num_tokens
         self._rng = rng
         self._queues: dict[str, list[list[Row]]] = {kind: [] for kind in POOL}
         weights = dict(model.named_parameters())
@@ -101,56 +133,47 @@ class Learner:
     def _backward(self, kind: str) -> float:
         if not self._queues[kind]:
             rows = pool(POOL[kind], self._mixture, self._rng, kind)
-            self._queues[kind] = batches(rows, self._num_tokens // 2, self._rng)
+            self._queues[kind] = batches(rows, TOKENS // 2, self._rng)
         loss = loss_of(self.model, self._queues[kind].pop())
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
 
-def scale_at(step: int, num_steps: int) -> float:
-    """Fifty steps of warm-up under a cosine to zero."""
-    return min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * step / num_steps))
+def scale_at(step: int, horizon: int) -> float:
+    """Fifty steps of warm-up under a cosine that ends at `horizon`."""
+    return min(1.0, (step + 1) / WARMUP) * (0.5 + 0.5 * math.cos(math.pi * step / horizon))
 
 
-def arguments() -> argparse.Namespace:
-    """What the command line says; the defaults made the shipped model."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("models/countdown-base"))
-    parser.add_argument("--start", type=Path, help="a model to go on from, with new optimisers")
-    parser.add_argument("--steps", type=int, default=5000, help="optimiser steps")
-    parser.add_argument("--tokens", type=int, default=4096, help="padded tokens a step, half of them of each mode")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[3, 4], help="numbers in a problem")
-    parser.add_argument("--skill", type=float, nargs="+", default=[0.2, 0.3], help="share of skilled answers, by size")
-    parser.add_argument("--layers", type=int, default=3)
-    parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--hidden", type=int, default=384)
-    parser.add_argument("--rate", type=float, default=0.02, help="of Muon; AdamW's is a quarter")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--save-every", type=int, default=500, help="steps between saves, each with its measurements")
-    return parser.parse_args()
+def run(model: Decoder, recipe: Recipe, stage: Stage, out: Path) -> None:
+    """One stage with new optimisers; saves and measures at its end and every `SAVE_EVERY` steps."""
+    learner = Learner(model, recipe.mixture, stage.rate, random.Random(stage.seed))
+    began = time.monotonic()
+    for step in range(stage.steps):
+        losses = learner.step(scale_at(step, stage.horizon))
+        if (step + 1) % 100 == 0:
+            told = " ".join(f"{loss:.3f}" for loss in losses)
+            print(f"step {step + 1} loss {told} {time.monotonic() - began:.0f} s", flush=True)
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == stage.steps:
+            save_model(model, out)
+            save_tokenizer(out)
+            print(report(model, recipe.mixture.sizes), flush=True)
 
 
 def main() -> None:
     """Trains, measures, saves."""
-    args = arguments()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", choices=sorted(RECIPES), default="countdown-base")
+    parser.add_argument("--out", type=Path, help="default: models/MODEL")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    recipe = RECIPES[args.model]
     torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
-    shape = Shape(len(PIECES), args.width, args.hidden, args.layers, args.width // 32)
-    model = load_model(args.start) if args.start else Decoder(shape)
+    torch.manual_seed(0)
+    model = Decoder(Shape(len(PIECES)))
     print(f"{sum(weight.numel() for weight in model.parameters())} parameters", flush=True)
-    mixture = Mixture(sizes=tuple(args.sizes), skill=tuple(args.skill))
-    learner = Learner(model, mixture, args.tokens, args.rate, random.Random(args.seed))
-    began = time.monotonic()
-    for step in range(args.steps):
-        losses = learner.step(scale_at(step, args.steps))
-        if (step + 1) % 100 == 0:
-            told = " ".join(f"{loss:.3f}" for loss in losses)
-            print(f"step {step + 1} loss {told} {time.monotonic() - began:.0f} s", flush=True)
-        if (step + 1) % args.save_every == 0 or step + 1 == args.steps:
-            save_model(model, args.out)
-            save_tokenizer(args.out)
-            print(report(model, args.sizes), flush=True)
+    for stage in recipe.stages:
+        print(stage, flush=True)
+        run(model, recipe, stage, args.out or Path("models", args.model))
 
 
 if __name__ == "__main__":
