@@ -24,7 +24,7 @@ from services.verifier import metrics
 from services.verifier.line import Batch, Item, Line
 from services.verifier.nursery import Nursery
 from services.verifier.settings import VerifierSettings
-from services.verifier.worker import Clock, Ending, Outcome, Worker
+from services.verifier.worker import Clock, Ending, Worker
 
 MAX_DEATHS = 2  # of workers with the item in hand
 MAX_FALSE_STARTS = 5  # of workers that ended before they began the item
@@ -108,14 +108,16 @@ class Pool:
 
         def on_late(position: int) -> None:
             nonlocal in_hand
-            in_hand = chunk[: position + 1]
-            self._line.rejoin(chunk[position + 1 :])
+            in_hand = [chunk[position]]
+            self._line.rejoin(chunk[:position] + chunk[position + 1 :])  # also what is graded but not yet sent
             seat.give_up()
 
         keep = False
         try:
             outcome = await worker.run([item.message for item in chunk], self._clock, on_grades, on_late)
-            self._settle(in_hand, outcome)
+            if outcome.ending is not Ending.FINISHED:
+                guilty = chunk[outcome.position] if outcome.position >= 0 else None
+                self._settle(in_hand, guilty, outcome.ending)
             keep = outcome.ending is Ending.FINISHED and in_hand is chunk
         finally:
             if keep:
@@ -123,20 +125,17 @@ class Pool:
             else:
                 await self._end_worker(worker)
 
-    def _settle(self, chunk: list[Item], outcome: Outcome) -> None:
-        """A verdict for the item its worker ended at, and back in line with what is open."""
-        if outcome.ending is Ending.FINISHED:
-            return
-        metrics.ENDS.labels(reason=outcome.ending.value).inc()
-        _log.warning("worker ended", reason=outcome.ending.value)
-        if not 0 <= outcome.position < len(chunk):
-            _count_false_start(chunk)
-        elif outcome.ending is Ending.TIMED_OUT:
-            reason = f"no verdict within {self._settings.deadline_seconds:g} s"
-            chunk[outcome.position].settle(_verdict(Verdict.TIMEOUT, reason))
+    def _settle(self, in_hand: list[Item], guilty: Item | None, ending: Ending) -> None:
+        """A verdict for the item a worker ended at, if that is told, and back in line with what is open."""
+        metrics.ENDS.labels(reason=ending.value).inc()
+        _log.warning("worker ended", reason=ending.value)
+        if guilty not in in_hand:
+            _count_false_start(in_hand)
+        elif ending is Ending.TIMED_OUT:
+            guilty.settle(_verdict(Verdict.TIMEOUT, f"no verdict within {self._settings.deadline_seconds:g} s"))
         else:
-            _count_death(chunk[outcome.position])
-        self._line.rejoin(chunk)
+            _count_death(guilty)
+        self._line.rejoin(in_hand)
 
     async def _start_worker(self) -> Worker:
         worker = await Worker.start(self.nursery)
