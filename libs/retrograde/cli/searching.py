@@ -26,7 +26,7 @@ from retrograde.wire.clients import SearchClient
 from retrograde.wire.convert import tree_from_proto
 
 SERVICES = ("inference", "verifier", "search")
-_SHORT_COUNTDOWN = re.compile(r"\s*(\d+(?:[ ,]+\d+)+)\s*=\s*(\d+)\s*")
+_SHORT_COUNTDOWN = re.compile(r"\s*(\d+(?:[ ,]+\d+)+)\s*(?:=|->)\s*(\d+)\s*")
 _MOST_SHOWN = 40
 
 
