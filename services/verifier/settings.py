@@ -28,7 +28,7 @@ class VerifierSettings(ServiceSettings):
     chunk_items: int = Field(64, ge=1, description="Items sent to a child at once, at most.")
     max_batch_items: int = Field(100_000, ge=1, description="Items in one request, at most.")
     max_queued_items: int = Field(
-        200_000, ge=1, description="Items waiting over all requests; more are refused for now."
+        200_000, ge=1, description="Items waiting over all requests; more are refused until some are done."
     )
     tasks: tuple[str, ...] = Field(
         (), description="Dotted modules of further tasks; those of retrograde.tasks are always there."
