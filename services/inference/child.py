@@ -1,9 +1,9 @@
 """What runs inside the engine's own processes, where the model is.
 
-**Swapping weights.** `reload_weights` loads a checkpoint into the model that stands. On a CPU each matrix also has a
-private copy in the kernel's layout; the reload renews those of the layers the checkpoint names, but not that of an
-output head tied to the embedding, which no checkpoint names: the model would go on predicting with the old head. So it
-is repacked here.
+**Swapping weights.** vLLM loads a checkpoint into the model that stands (`reload_weights`). On a CPU each matrix also
+has a private copy in the kernel's layout; the reload renews those of the layers the checkpoint names, but not that of
+an output head tied to the embedding, which no checkpoint names: the model would go on predicting with the old head. So
+it is repacked here.
 
 **Dying.** A service that is killed cannot stop its children, and an orphaned engine would keep a gigabyte and its
 threads. So each process that holds a part of the model asks the kernel to be told when its parent is gone: vLLM imports

@@ -22,7 +22,10 @@ WORDS = (
     + [space + letter for letter in string.ascii_letters for space in ("", " ")]
     + [space + sign for sign in "+-*/=,:." for space in ("", " ")]
 )
-CHAT_TEMPLATE = "{% for m in messages %}<|user|>{{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|user|>{{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
 
 
 def make_model(folder: Path, seed: int) -> Path:

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from fakes_inference import write_checkpoint
+
+from retrograde.runtime.adapters import open_store
+from retrograde.runtime.errors import DataLossError, InvalidInputError
+from services.inference.weights import Checkpoints, Served, check_fits, tensor_shapes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from retrograde.runtime.objects import ObjectStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ObjectStore:
+    return open_store(f"file://{tmp_path / 'store'}")
+
+
+def _checkpoints(store: ObjectStore, tmp_path: Path, keep: int = 2, keep_bytes: int = 1 << 30) -> Checkpoints:
+    return Checkpoints(store, "policy", tmp_path / "cache", keep=keep, keep_bytes=keep_bytes)
+
+
+def _publish(store: ObjectStore, tmp_path: Path, name: str, fill: float) -> str:
+    store.upload(f"checkpoints/{name}", write_checkpoint(tmp_path / name, fill))
+    return f"checkpoints/{name}"
+
+
+def test_a_fetched_checkpoint_is_the_published_one(store: ObjectStore, tmp_path: Path) -> None:
+    """Fetching brings the files as they were uploaded."""
+    key = _publish(store, tmp_path, "a", 1.0)
+    folder, _ = _checkpoints(store, tmp_path).fetch(key)
+    assert (folder / "model.safetensors").read_bytes() == (tmp_path / "a" / "model.safetensors").read_bytes()
+
+
+def test_a_checkpoint_is_downloaded_once(store: ObjectStore, tmp_path: Path) -> None:
+    """A second fetch of the same content finds the folder of the first, though its data has left the store."""
+    key = _publish(store, tmp_path, "a", 1.0)
+    checkpoints = _checkpoints(store, tmp_path)
+    first = checkpoints.fetch(key)
+    store.delete(f"{key}/model.safetensors")
+    assert checkpoints.fetch(key) == first
+
+
+def test_other_content_under_the_same_key_is_another_checkpoint(store: ObjectStore, tmp_path: Path) -> None:
+    """The digest follows the content, not the key."""
+    checkpoints = _checkpoints(store, tmp_path)
+    key = _publish(store, tmp_path, "a", 1.0)
+    _, first = checkpoints.fetch(key)
+    store.upload(key, write_checkpoint(tmp_path / "other", 2.0))
+    folder, second = checkpoints.fetch(key)
+    assert first != second
+    assert (folder / "model.safetensors").read_bytes() == (tmp_path / "other" / "model.safetensors").read_bytes()
+
+
+def test_a_failed_download_leaves_nothing(store: ObjectStore, tmp_path: Path) -> None:
+    """When an object is missing the cache holds no folder that a later fetch could take for whole."""
+    key = _publish(store, tmp_path, "a", 1.0)
+    store.delete(f"{key}/model.safetensors")
+    with pytest.raises(DataLossError, match=r"model\.safetensors"):
+        _checkpoints(store, tmp_path).fetch(key)
+    assert list((tmp_path / "cache" / "policy").iterdir()) == []
+
+
+def test_an_unknown_key_is_named(store: ObjectStore, tmp_path: Path) -> None:
+    """A key without a manifest is the caller's mistake."""
+    with pytest.raises(InvalidInputError, match=r"^checkpoint_key: .*'checkpoints/none'"):
+        _checkpoints(store, tmp_path).fetch("checkpoints/none")
+
+
+def test_what_is_served_is_remembered(store: ObjectStore, tmp_path: Path) -> None:
+    """The last publication is read back; before the first there is none."""
+    checkpoints = _checkpoints(store, tmp_path)
+    assert checkpoints.last() is None
+    checkpoints.publish(Served("checkpoints/a", 3, "d1"))
+    checkpoints.publish(Served("checkpoints/b", 4, "d2"))
+    assert _checkpoints(store, tmp_path).last() == Served("checkpoints/b", 4, "d2")
+
+
+@pytest.mark.parametrize(("keep", "keep_bytes"), [(2, 1 << 30), (9, 250)], ids=["by number", "by size"])
+def test_the_cache_is_bounded(store: ObjectStore, tmp_path: Path, keep: int, keep_bytes: int) -> None:
+    """Beyond the bound the folders used longest ago go; the served one stays whatever its age."""
+    checkpoints = _checkpoints(store, tmp_path, keep, keep_bytes)
+    folders = [checkpoints.fetch(_publish(store, tmp_path, name, index))[0] for index, name in enumerate("abcd")]
+    for age, folder in enumerate(reversed(folders)):
+        os.utime(folder, (1_000_000 - age, 1_000_000 - age))
+    checkpoints.evict(served=folders[0])
+    assert [folder.exists() for folder in folders] == [True, False, False, True]
+
+
+def test_shapes_are_read_from_headers(tmp_path: Path) -> None:
+    """The names and shapes of a safetensors file are known without reading its data."""
+    assert tensor_shapes(write_checkpoint(tmp_path / "a")) == {"w": [2, 3]}
+
+
+def test_a_checkpoint_of_another_shape_does_not_fit(tmp_path: Path) -> None:
+    """The refusal names the tensor and both shapes."""
+    served, other = write_checkpoint(tmp_path / "a"), write_checkpoint(tmp_path / "b", shape=(3, 2))
+    with pytest.raises(InvalidInputError, match=r"tensor w has shape \[3, 2\], the served model \[2, 3\]"):
+        check_fits(other, served)
+
+
+def test_a_file_that_is_not_safetensors_does_not_fit(tmp_path: Path) -> None:
+    """A truncated or foreign file is named."""
+    served, other = write_checkpoint(tmp_path / "a"), write_checkpoint(tmp_path / "b")
+    (other / "model.safetensors").write_bytes(b"\x80\x04 a pickle")
+    with pytest.raises(InvalidInputError, match=r"model\.safetensors is not a safetensors file"):
+        check_fits(other, served)
+
+
+def test_a_checkpoint_without_config_does_not_fit(tmp_path: Path) -> None:
+    """A folder that vLLM could not open again after a restart is refused."""
+    served, other = write_checkpoint(tmp_path / "a"), write_checkpoint(tmp_path / "b")
+    (other / "config.json").unlink()
+    with pytest.raises(InvalidInputError, match=r"config\.json is missing"):
+        check_fits(other, served)
