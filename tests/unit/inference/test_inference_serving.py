@@ -5,13 +5,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from fakes_inference import VOCABULARY, FakeEngine, write_checkpoint
 
 from retrograde.core.policy import Prompt, Sampling
 from retrograde.runtime.adapters import open_store
 from retrograde.runtime.errors import ConflictError, InvalidInputError, OverloadedError, StalePolicyError
 from services.inference.serving import Ask, Limits, PolicyServer, starting_point
 from services.inference.weights import Checkpoints, Served
+from tests.unit.inference.fakes_inference import VOCABULARY, FakeEngine, write_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path

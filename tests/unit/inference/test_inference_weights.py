@@ -4,11 +4,11 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from fakes_inference import write_checkpoint
 
 from retrograde.runtime.adapters import open_store
 from retrograde.runtime.errors import DataLossError, InvalidInputError
 from services.inference.weights import Checkpoints, Served, check_fits, tensor_shapes
+from tests.unit.inference.fakes_inference import write_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path

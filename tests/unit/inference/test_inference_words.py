@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from fakes_inference import VOCABULARY, FakeTokenizer
 
 from retrograde.core.policy import Prompt
 from retrograde.runtime.errors import InvalidInputError
 from services.inference.words import Words, cut_at_stop
+from tests.unit.inference.fakes_inference import VOCABULARY, FakeTokenizer
 
 
 def _ids(*tokens: str) -> list[int]:
