@@ -162,6 +162,10 @@ class MathTask:
                 told.add(f"found that {clause}")
         return num_returns, num_valid
 
+    def verdict_start(self, step: str) -> int | None:  # noqa: ARG002 - the task's shape
+        """None: a paragraph that ends a solution states no verdict on it."""
+        return None
+
     def step_prompt(self, problem: Problem, so_far: str, step: str) -> str:
         """Few-shot request to retell `step` as one paragraph that continues `so_far`."""
         return math_prompts.retell(problem.statement, so_far, step)
