@@ -26,7 +26,7 @@ from typing import Literal
 
 from retrograde.core.problem import Grade, Problem, Verdict
 from retrograde.tasks.arithmetic import ExpressionError, parse_expression
-from retrograde.tasks.task import Phrases, TaskError
+from retrograde.tasks.task import Phrases, Task, TaskError
 
 MAX_VALUE = 255
 """Largest intermediate result in a problem's known solution, and largest number the shipped model has a token for."""
@@ -345,4 +345,4 @@ def share(numbers: State, target: int) -> int:
     return int.from_bytes(digest[:8], "big") % 20
 
 
-TASK = Countdown()
+TASK: Task = Countdown()

@@ -25,7 +25,7 @@ from retrograde.grading import grade as grade_answer
 from retrograde.grading.answer import boxed
 from retrograde.tasks import math_prompts
 from retrograde.tasks.problem_file import read_problems
-from retrograde.tasks.task import Phrases, TaskError
+from retrograde.tasks.task import Phrases, Task, TaskError
 
 SHARES = {"search": (0.0, 0.6), "rl": (0.6, 0.8), "evaluate": (0.8, 1.0)}
 _OPTIONS = ("file", "share", "limit", "levels")
@@ -187,4 +187,4 @@ def clause_of(step: str) -> str:
     return " ".join(words[:_MAX_CLAUSE_WORDS]).rstrip(",;:. ")
 
 
-TASK = MathTask()
+TASK: Task = MathTask()

@@ -31,12 +31,21 @@ class Task(Protocol):
     A prompt followed by the steps' texts, joined without separator, is what the policy sees and continues.
     """
 
-    name: str
-    stop: tuple[str, ...]
-    """Strings that end a step; kept at the end of its text."""
-    chat: bool
-    """Whether `prompt` is a user turn for the model's chat template (True) or a plain text to continue (False)."""
-    phrases: Phrases
+    @property
+    def name(self) -> str:
+        """The module's name, as recipes and problems give it."""
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Strings that end a step; kept at the end of its text."""
+
+    @property
+    def chat(self) -> bool:
+        """Whether `prompt` is a user turn for the model's chat template (True) or a plain text to continue (False)."""
+
+    @property
+    def phrases(self) -> Phrases:
+        """The shapes of doubt, return and reassurance in this task's words."""
 
     def problems(self, options: Mapping[str, object], split: str, seed: int) -> list[Problem]:
         """The problems of a split; the same arguments give the same list. Raises TaskError naming the bad option."""

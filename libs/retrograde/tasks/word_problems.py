@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from retrograde.core.problem import Problem
 from retrograde.tasks.math import MathTask
-from retrograde.tasks.task import Phrases
+from retrograde.tasks.task import Phrases, Task
 
 _TURN = "<|im_start|>{role}\n{text}<|im_end|>\n"
 _ANSWER = "<|im_start|>assistant\n"
@@ -74,4 +74,4 @@ class WordProblems(MathTask):
         ), "yes"
 
 
-TASK = WordProblems()
+TASK: Task = WordProblems()
