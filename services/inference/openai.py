@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from retrograde.runtime.errors import InvalidInputError
@@ -31,7 +32,9 @@ async def serve(engine: Engine, settings: InferenceSettings) -> AsyncIterator[No
     import uvicorn  # noqa: PLC0415
     from vllm.entrypoints.launchers.launcher import NoSignalServer  # noqa: PLC0415
 
+    level = logging.getLogger().level
     app = await _app(engine.llm, settings)
+    logging.getLogger().setLevel(level)  # a library of the app's raises it: our own lines, "ready" too, would be lost
     host, port = settings.openai_host, settings.openai_port
     server = NoSignalServer(uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False))
     app.state.server = server

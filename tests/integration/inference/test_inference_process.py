@@ -1,0 +1,282 @@
+"""The inference service as a process, over the wire: a random two-layer Llama in vLLM, swapped, killed, restarted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import time
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from retrograde.core.policy import Generation, Prompt, Sampling
+from retrograde.runtime.adapters import open_store
+from retrograde.runtime.errors import ConflictError, InvalidInputError, StalePolicyError
+from retrograde.wire.clients import InferenceClient
+from tests.integration.inference.inference_process import Service, running
+from tests.integration.inference.tiny_model import LENGTH, WORDS, make_model
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+pytestmark = pytest.mark.engine
+
+LONG = Prompt("3 4 5 + 7 = 12, " * 14)  # over one cache block
+GREEDY = Sampling(temperature=0.0, max_tokens=12)
+DRAWN = Sampling(n=4, temperature=1.0, max_tokens=24, seed=7)
+DEATH_SECONDS = 20
+
+
+class World:
+    """The service with model "a", and checkpoints "a" and "b" in its store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.models = {name: make_model(folder / name, seed) for seed, name in enumerate("ab")}
+        url = f"file://{folder / 'store'}"
+        store = open_store(url)
+        for name, model in self.models.items():
+            store.upload(name, model)
+        self.http_port = _free_port()
+        self.settings: dict[str, Any] = {
+            "checkpoint": str(self.models["a"]),
+            "store": url,
+            "kv_cache_bytes": 1 << 26,
+            "max_n": 16,
+            "cache": str(folder / "cache"),
+            "openai_port": self.http_port,
+        }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("inference"))
+
+
+@pytest.fixture(scope="module")
+def service(world: World) -> Iterator[Service]:
+    with running(world.folder, **world.settings) as service:
+        yield service
+
+
+@pytest.fixture
+async def client(service: Service) -> AsyncIterator[InferenceClient]:
+    async with InferenceClient(service.address) as client:
+        yield client
+
+
+async def test_siblings_come_from_one_seeded_request(client: InferenceClient) -> None:
+    """N completions are drawn, not all alike; the same seed gives the same ones, another seed others."""
+    first, again = await client.generate(LONG, DRAWN), await client.generate(LONG, DRAWN)
+    texts = [each.text for each in first.completions]
+    assert texts == [each.text for each in again.completions]
+    assert len(texts) == 4
+    assert len(set(texts)) > 1
+    assert again.cached_tokens > 0
+
+
+async def test_greedy_is_deterministic(client: InferenceClient) -> None:
+    """Temperature 0 gives one answer, also when many others are generated beside it."""
+    alone = await client.generate(LONG, GREEDY)
+    crowd = await asyncio.gather(*(client.generate(each, GREEDY) for each in [LONG, Prompt("1"), Prompt("2 3")] * 8))
+    assert {each.completions[0].text for each in crowd[::3]} == {alone.completions[0].text}
+
+
+async def test_logprobs_are_there_when_asked_and_agree_with_score(client: InferenceClient) -> None:
+    """One per token, summed in `logprob`, and what Score says of the same continuation; none unless asked for."""
+    asked = Sampling(temperature=1.0, max_tokens=8, seed=1, logprobs=True)
+    told = (await client.generate(LONG, asked)).completions[0]
+    silent = (await client.generate(LONG, DRAWN)).completions[0]
+    assert len(told.logprobs) == told.num_tokens
+    assert told.logprob == pytest.approx(float(told.logprobs.sum()), abs=1e-4)
+    assert len(silent.logprobs) == 0
+    (score,) = await client.score(LONG.text, ["".join(WORDS[each] for each in told.token_ids)])
+    assert score == pytest.approx(told.logprob, abs=1e-3)
+
+
+async def test_a_stop_ends_the_text_and_is_kept_if_asked(client: InferenceClient) -> None:
+    """A one-character stop (found by token) and a longer one (found in the text) both end it, kept or dropped."""
+    whole = (await client.generate(LONG, DRAWN)).completions[0]
+    one = next(each for each in whole.text if each != " ")
+    for stop in (one, whole.text[:3]):
+        for include in (True, False):
+            sampling = Sampling(n=4, max_tokens=24, seed=7, stop=(stop,), include_stop=include)
+            cut = (await client.generate(LONG, sampling)).completions[0]
+            end = whole.text.index(stop) + (len(stop) if include else 0)
+            assert (cut.text, cut.finish_reason) == (whole.text[:end], "stop")
+            assert cut.num_tokens < whole.num_tokens
+
+
+async def test_a_completion_ends_at_the_models_length(client: InferenceClient) -> None:
+    """A prompt that leaves little room is answered up to the model's length, and says so."""
+    prompt = Prompt("1" + " 2" * (LENGTH - 6))
+    completion = (await client.generate(prompt, Sampling(max_tokens=24, seed=3))).completions[0]
+    assert (completion.finish_reason, completion.num_tokens) == ("length", 5)
+
+
+async def test_a_chat_prompt_is_rendered_with_the_template(client: InferenceClient) -> None:
+    """The chat's tokens are the template's, followed by what the assistant has begun."""
+    generation = await client.generate(Prompt("3 4", chat=True, begun=" 5"), GREEDY)
+    rendered = "".join(WORDS[each] for each in generation.prompt_token_ids)
+    assert rendered == "<|user|>3 4\n<|assistant|> 5"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sampling", "field"),
+    [
+        (Prompt("1"), Sampling(n=17), "sampling.n"),
+        (Prompt("1"), Sampling(max_tokens=LENGTH + 1), "sampling.max_tokens"),
+        (Prompt("1" + " 2" * LENGTH), Sampling(max_tokens=4), "prompt"),
+        (Prompt(""), Sampling(max_tokens=4), "prompt"),
+    ],
+)
+async def test_a_bad_request_names_its_field(
+    client: InferenceClient, prompt: Prompt, sampling: Sampling, field: str
+) -> None:
+    """The caller gets the domain error again, with the name of the field."""
+    with pytest.raises(InvalidInputError, match=f"^{field}: "):
+        await client.generate(prompt, sampling)
+
+
+async def test_the_http_api_answers_like_the_wire_and_keeps_its_controls_shut(
+    client: InferenceClient, world: World
+) -> None:
+    """The OpenAI-compatible API gives the same greedy text; vLLM's control routes are not served."""
+    expected = (await client.generate(LONG, GREEDY)).completions[0].text
+    ask = {"model": "policy", "prompt": LONG.text, "temperature": 0, "max_tokens": 12}
+    answer = await asyncio.to_thread(_post, world.http_port, "/v1/completions", ask)
+    assert answer["choices"][0]["text"] == expected
+    for path in ("/pause", "/update_weights", "/collective_rpc", "/scale_elastic_ep"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            await asyncio.to_thread(_post, world.http_port, path, {})
+
+
+def _post(port: int, path: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}", json.dumps(body).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - loopback
+        return json.loads(answer.read())
+
+
+async def test_swapped_weights_are_those_of_the_checkpoint(client: InferenceClient, world: World) -> None:
+    """After LoadWeights the scores are those transformers computes from the checkpoint, tied output head included."""
+    for key in "ba":
+        version, gap = await client.load_weights(key)
+        assert (gap > 0, (await client.get_model()).policy_version) == (True, version)
+        (score,) = await client.score("3 4 5", [" + 7 = 12"])
+        ids = (await client.generate(Prompt("3 4 5 + 7 = 12"), GREEDY)).prompt_token_ids
+        assert score == pytest.approx(_reference(world.models[key], ids, 3), abs=1e-2)
+
+
+def _reference(model: Path, ids: Any, num_prompt_tokens: int) -> float:
+    """Log-probability of ids[num_prompt_tokens:] by a plain forward pass in float32."""
+    import torch  # noqa: PLC0415 - slow to import, and only this test needs it
+    from transformers import LlamaForCausalLM  # noqa: PLC0415
+
+    llama = LlamaForCausalLM.from_pretrained(model, dtype=torch.float32)
+    row = torch.tensor(np.asarray(ids, np.int64))[None]
+    with torch.no_grad():
+        logprobs = llama(row).logits.log_softmax(-1)[0]
+    told = range(num_prompt_tokens, row.shape[1])
+    return float(sum(logprobs[index - 1, row[0, index]] for index in told))
+
+
+async def test_answers_after_a_swap_use_no_prefix_of_the_old_weights(client: InferenceClient) -> None:
+    """A long prompt cached before the swap is computed anew: its answer equals that of a prompt never seen before."""
+    await client.load_weights("a")
+    await client.generate(LONG, GREEDY)
+    await client.load_weights("b")
+    after = await client.generate(LONG, GREEDY)
+    assert after.cached_tokens == 0
+    assert (await client.generate(LONG, GREEDY)).cached_tokens > 0
+
+
+async def test_no_request_fails_or_mixes_versions_during_ten_swaps(client: InferenceClient) -> None:
+    """With 16 callers all the time, each greedy answer of ten swaps is the one of the version it is stamped with."""
+    expected, keys = {}, {}
+    for key in "ab":
+        version, _ = await client.load_weights(key)
+        expected[key] = (await client.generate(LONG, GREEDY)).completions[0].text
+        keys[version] = key
+    assert expected["a"] != expected["b"]
+    answers = await _ask_during_swaps(client, keys)
+    assert {each.completions[0].text == expected[keys[each.policy_version]] for each in answers} == {True}
+    assert len({each.policy_version for each in answers}) >= 5
+
+
+async def _ask_during_swaps(client: InferenceClient, keys: dict[int, str]) -> list[Generation]:
+    answers, done = [], asyncio.Event()
+
+    async def ask_on_and_on() -> None:
+        while not done.is_set():
+            answers.append(await client.generate(LONG, GREEDY))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(16):
+            group.create_task(ask_on_and_on())
+        for swap in range(10):
+            key = "ab"[swap % 2]
+            version, _ = await client.load_weights(key)
+            keys[version] = key
+            await asyncio.sleep(0.05)
+        done.set()
+    return answers
+
+
+async def test_an_older_version_is_refused(client: InferenceClient) -> None:
+    """A request for a version not served yet, and a swap to a version already passed, get their own errors."""
+    await client.load_weights("a")
+    served = (await client.get_model()).policy_version
+    with pytest.raises(StalePolicyError, match=r"^min_policy_version: "):
+        await client.generate(LONG, GREEDY, min_policy_version=served + 1)
+    with pytest.raises(ConflictError, match=r"^policy_version: "):
+        await client.load_weights("b", served)
+    assert await client.load_weights("a", served) == (served, 0.0)
+
+
+async def test_a_killed_service_comes_back_with_what_it_served(world: World, service: Service) -> None:
+    """After kill -9 the engine's process is gone too; restarted, the same checkpoint answers under the same version.
+
+    Then SIGTERM ends it with status 0. (Last: it ends the shared service.)
+    """
+    async with InferenceClient(service.address) as client:
+        version, _ = await client.load_weights("b")
+        before = await client.generate(LONG, GREEDY)
+    children = service.children()
+    service.end(signal.SIGKILL)
+    _wait_gone(children)
+    with running(world.folder, **world.settings | {"openai_port": 0}) as again:
+        async with InferenceClient(again.address) as client:
+            after = await client.generate(LONG, GREEDY)
+        assert (before.policy_version, after.policy_version) == (version, version)
+        assert after.completions[0].text == before.completions[0].text
+        assert again.end(signal.SIGTERM) == 0
+
+
+def _wait_gone(ids: list[int]) -> None:
+    deadline = time.monotonic() + DEATH_SECONDS
+    while alive := [each for each in ids if _alive(each)]:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"processes {alive} outlived their service")
+        time.sleep(0.1)
+
+
+def _alive(process_id: int) -> bool:
+    try:
+        state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
