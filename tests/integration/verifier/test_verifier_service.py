@@ -82,6 +82,7 @@ async def test_sigterm_ends_it_with_its_children(service: tuple[str, subprocess.
 
 
 def _descendants(pid: int) -> list[int]:
-    """Processes below `pid`."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [found for child in map(int, children) for found in (child, *_descendants(child))]
+    """Processes below `pid`, whichever thread started them."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [int(child) for path in lists for child in path.read_text().split()]
+    return [found for child in children for found in (child, *_descendants(child))]
