@@ -53,7 +53,9 @@ def sentences_of(tree: SearchTree, trace: SearchTrace, task: Task, settings: Rew
             text = return_phrase(task, tree.problem, tree.steps(move.node))
             yield Sentence(SentenceKind.RETURN, text, move.node)
         else:
-            yield Sentence(SentenceKind.STEP, tree.nodes[move.node].step, move.node, on_path=move.node in right)
+            step = tree.nodes[move.node].step
+            text = step if move is trace.moves[-1] else _set_apart(step, task)
+            yield Sentence(SentenceKind.STEP, text, move.node, on_path=move.node in right)
             if reflects and move.node in right and _reassures(tree, move.node, settings):
                 yield Sentence(SentenceKind.DOUBT, task.phrases.doubt, move.node)
                 yield Sentence(SentenceKind.REASSURANCE, task.phrases.reassurance, move.node)
@@ -88,6 +90,11 @@ def solution_id(tree: SearchTree, trace: SearchTrace) -> str:
     """The problem's id and twelve hex digits of the walk: telling it again gives the same id."""
     moves = ",".join(f"{move.kind.value[0]}{move.node}" for move in trace.moves)
     return f"{tree.problem.id}-{hashlib.sha256(f'{trace.tree_key} {moves}'.encode()).hexdigest()[:12]}"
+
+
+def _set_apart(step: str, task: Task) -> str:
+    """`step`, ended as the task ends steps also where the model ended its answer, so that what follows stands apart."""
+    return step if not task.stop or step.endswith(task.stop) else step + task.stop[0]
 
 
 def _reassures(tree: SearchTree, node: int, settings: RewriteSettings) -> bool:
