@@ -58,6 +58,8 @@ class RunRecord:
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _saved_at: float = 0.0
     _num_saves: int = 0
+    _stage_began: float = 0.0
+    _earlier_seconds: float = 0.0
 
     async def begin(self, name: str, unit: str) -> run_pb2.Stage:
         """The stage called `name`, now running."""
@@ -66,12 +68,14 @@ class RunRecord:
         stage.state = run_pb2.RUN_STATE_RUNNING
         if not stage.HasField("started_at"):
             stage.started_at.CopyFrom(now())
+        self._stage_began, self._earlier_seconds = time.monotonic(), stage.cost.wall_seconds
         await self.save()
         return stage
 
     async def progress(self, stage: run_pb2.Stage, done: int, total: int, detail: str = "") -> None:
         """`done` of `total` units; `detail` is one line for people."""
         stage.done, stage.total, stage.detail = done, total, detail
+        stage.cost.wall_seconds = self._worked_seconds()
         if time.monotonic() - self._saved_at > _SAVE_EVERY_SECONDS:
             await self.save()
 
@@ -79,7 +83,7 @@ class RunRecord:
         """The stage is done and will not be run again."""
         stage.state = run_pb2.RUN_STATE_SUCCEEDED
         stage.finished_at.CopyFrom(now())
-        cost.wall_seconds = stage.finished_at.ToNanoseconds() / 1e9 - stage.started_at.ToNanoseconds() / 1e9
+        cost.wall_seconds = self._worked_seconds()
         stage.cost.CopyFrom(cost_to_proto(cost))
         await self.save()
 
@@ -111,6 +115,10 @@ class RunRecord:
             yield self.run
             if self.run.state in ENDED:
                 return
+
+    def _worked_seconds(self) -> float:
+        """Seconds in the stage over all lives of this trainer; the time between them does not count."""
+        return self._earlier_seconds + time.monotonic() - self._stage_began
 
     def _stage(self, name: str) -> run_pb2.Stage:
         for stage in self.run.stages:

@@ -61,3 +61,14 @@ def test_unknown_run_is_named(tmp_path: Path) -> None:
     """The error names the id and what to do."""
     with pytest.raises(NotFoundError, match="run_id: 'nope' is unknown"):
         load_run(open_store(f"file://{tmp_path}"), "nope")
+
+
+async def test_time_between_two_lives_is_not_work(tmp_path: Path) -> None:
+    """A stage that is begun again adds to the seconds it had worked; nothing is counted for the pause."""
+    before = record(tmp_path)
+    stage = await before.begin("search", "trees")
+    stage.cost.wall_seconds = 100.0
+    await before.save()
+    after = RunRecord(before.store, load_run(before.store, "r1"))
+    await after.finish(await after.begin("search", "trees"), Cost())
+    assert 100.0 <= after.run.stages[0].cost.wall_seconds < 160.0
