@@ -18,11 +18,16 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """A verdict, one line why, and the final answer it was passed on ("" where none was found)."""
+    """A verdict, one line why, and the two normal forms compared ("" where there was none).
+
+    `path` names the comparison that decided ("identical", "rational", "numeric", "words", ...): a label for metrics.
+    """
 
     verdict: Verdict
     reason: str = ""
     answer: str = ""
+    expected: str = ""
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

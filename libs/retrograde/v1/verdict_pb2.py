@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bretrograde/v1/verdict.proto\x12\rretrograde.v1\"P\n\x05Grade\x12\'\n\x07verdict\x18\x01 \x01(\x0e\x32\x16.retrograde.v1.Verdict\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\t*\x8e\x01\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n\x0fVERDICT_CORRECT\x10\x01\x12\x15\n\x11VERDICT_INCORRECT\x10\x02\x12\x16\n\x12VERDICT_UNPARSABLE\x10\x03\x12\x13\n\x0fVERDICT_TIMEOUT\x10\x04\x12\x11\n\rVERDICT_ERROR\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bretrograde/v1/verdict.proto\x12\rretrograde.v1\"p\n\x05Grade\x12\'\n\x07verdict\x18\x01 \x01(\x0e\x32\x16.retrograde.v1.Verdict\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\t\x12\x10\n\x08\x65xpected\x18\x04 \x01(\t\x12\x0c\n\x04path\x18\x05 \x01(\t*\x8e\x01\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n\x0fVERDICT_CORRECT\x10\x01\x12\x15\n\x11VERDICT_INCORRECT\x10\x02\x12\x16\n\x12VERDICT_UNPARSABLE\x10\x03\x12\x13\n\x0fVERDICT_TIMEOUT\x10\x04\x12\x11\n\rVERDICT_ERROR\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'retrograde.v1.verdict_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERDICT']._serialized_start=129
-  _globals['_VERDICT']._serialized_end=271
+  _globals['_VERDICT']._serialized_start=161
+  _globals['_VERDICT']._serialized_end=303
   _globals['_GRADE']._serialized_start=46
-  _globals['_GRADE']._serialized_end=126
+  _globals['_GRADE']._serialized_end=158
 # @@protoc_insertion_point(module_scope)

@@ -43,26 +43,34 @@ Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
 @_typing.final
 class Grade(_message.Message):
-    """A verdict, why, and the final answer it was passed on."""
+    """A verdict, why, and the two normal forms it was passed on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VERDICT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     ANSWER_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
     verdict: Global___Verdict.ValueType
     reason: _builtins.str
     answer: _builtins.str
+    expected: _builtins.str
+    """The normal form of the gold."""
+    path: _builtins.str
+    """The comparison that decided: "identical", "rational", "numeric", "words", ..."""
     def __init__(
         self,
         *,
         verdict: Global___Verdict.ValueType = ...,
         reason: _builtins.str = ...,
         answer: _builtins.str = ...,
+        expected: _builtins.str = ...,
+        path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "reason", b"reason", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "expected", b"expected", "path", b"path", "reason", b"reason", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

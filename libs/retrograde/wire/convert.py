@@ -70,12 +70,20 @@ def problem_from_proto(message: problem_pb2.Problem) -> Problem:
 
 def grade_to_proto(grade: Grade) -> verdict_pb2.Grade:
     """Grade -> message."""
-    return verdict_pb2.Grade(verdict=_VERDICT.to_proto(grade.verdict), reason=grade.reason, answer=grade.answer)
+    return verdict_pb2.Grade(
+        verdict=_VERDICT.to_proto(grade.verdict),
+        reason=grade.reason,
+        answer=grade.answer,
+        expected=grade.expected,
+        path=grade.path,
+    )
 
 
 def grade_from_proto(message: verdict_pb2.Grade) -> Grade:
     """Message -> Grade."""
-    return Grade(_VERDICT.from_proto(message.verdict), message.reason, message.answer)
+    return Grade(
+        _VERDICT.from_proto(message.verdict), message.reason, message.answer, message.expected, message.path
+    )
 
 
 def cost_to_proto(cost: Cost) -> provenance_pb2.Cost:

@@ -62,7 +62,7 @@ def test_tree_with_a_parent_that_comes_later_is_refused() -> None:
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_every_verdict_survives_the_wire(verdict: Verdict) -> None:
     """No verdict becomes another one."""
-    grade = Grade(verdict, "why", "28")
+    grade = Grade(verdict, "why", "28", "28", "identical")
     assert convert.grade_from_proto(convert.grade_to_proto(grade)) == grade
 
 
