@@ -81,9 +81,7 @@ def grade_to_proto(grade: Grade) -> verdict_pb2.Grade:
 
 def grade_from_proto(message: verdict_pb2.Grade) -> Grade:
     """Message -> Grade."""
-    return Grade(
-        _VERDICT.from_proto(message.verdict), message.reason, message.answer, message.expected, message.path
-    )
+    return Grade(_VERDICT.from_proto(message.verdict), message.reason, message.answer, message.expected, message.path)
 
 
 def cost_to_proto(cost: Cost) -> provenance_pb2.Cost:
