@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from retrograde.runtime.errors import InvalidInputError
+from retrograde.sandbox.pool import Pool
 from retrograde.tasks.task import TaskError, load_task
 from retrograde.v1 import verdict_pb2
 from retrograde.v1 import verifier_service_pb2 as pb
 from retrograde.v1.verifier_service_pb2_grpc import VerifierServiceServicer
 from services.verifier import metrics
-from services.verifier.pool import Pool
 from services.verifier.settings import VerifierSettings
+from services.verifier.shadow import Shadow
 
 if TYPE_CHECKING:
     import grpc
@@ -25,20 +26,23 @@ if TYPE_CHECKING:
 class VerifierServicer(VerifierServiceServicer):
     """Grades batches. Items go to the children as they came: they are converted there."""
 
-    def __init__(self, pool: Pool, settings: VerifierSettings) -> None:
+    def __init__(self, pool: Pool, settings: VerifierSettings, shadow: Shadow | None = None) -> None:
         self._pool = pool
+        self._shadow = shadow
         self._settings = settings
         self._tasks = set(settings.tasks)
 
     async def Verify(self, request: pb.VerifyRequest, context: Context) -> pb.VerifyResponse:
-        """One grade per item, in order. A caller that goes away takes its waiting items along."""
+        """One grade per item, in order. A caller that goes away, or whose deadline passes, takes its items along."""
         self._check(request.items)
         began = time.monotonic()
         grades = await self._pool.verify(request.items)
         metrics.BATCH_SECONDS.observe(time.monotonic() - began)
-        for verdict, count in Counter(grade.verdict for grade in grades).items():
+        for (verdict, path), count in Counter((grade.verdict, grade.path) for grade in grades).items():
             label = verdict_pb2.Verdict.Name(verdict).removeprefix("VERDICT_").lower()
-            metrics.ITEMS.labels(verdict=label).inc(count)
+            metrics.ITEMS.labels(verdict=label, path=metrics.path_label(path)).inc(count)
+        if self._shadow is not None:
+            self._shadow.watch(request.items, grades)
         return pb.VerifyResponse(grades=grades)
 
     def _check(self, items: Sequence[pb.VerifyItem]) -> None:

@@ -12,11 +12,12 @@ from rich.console import Console
 
 from retrograde.analysis.report import write_report
 from retrograde.cli import checks
+from retrograde.cli.disagreements import list_disagreements
 from retrograde.cli.planning import plan_view
 from retrograde.cli.run_folder import RunFolder
 from retrograde.cli.running import run_recipe
 from retrograde.cli.solutions import export_trl, export_verl, read_problems, read_solutions
-from retrograde.cli.verifying import read_pairs, verdict_lines
+from retrograde.cli.verifying import Pair, read_pairs, write_verdicts
 from retrograde.runtime.adapters import open_store
 
 _PIPE_WIDTH = 140
@@ -111,21 +112,36 @@ def export(
     typer.echo(f"{count} rows in {target}")
 
 
-@app.command(epilog="Examples: `retrograde verify 0.5 1/2`, `retrograde verify --jsonl answers.jsonl`")
+@app.command(
+    epilog="Examples: `retrograde verify 0.5 1/2`, `retrograde verify --jsonl answers.jsonl`, "
+    "`retrograde verify --disagreements build/shadow`"
+)
 def verify(
     answer: Annotated[str | None, typer.Argument(help="What was answered, bare or a whole completion.")] = None,
     gold: Annotated[str | None, typer.Argument(help="The right answer; '3 7 7 -> 28' asks for an expression.")] = None,
     *,
     jsonl: Annotated[
-        Path | None, typer.Option("--jsonl", metavar="FILE", help='Lines {"answer", "gold"}, judged in their order.')
+        Path | None,
+        typer.Option("--jsonl", metavar="FILE", help='Lines {"answer", "gold"} and, if known, "question".'),
     ] = None,
+    disagreements: Annotated[
+        str | None,
+        typer.Option("--disagreements", metavar="STORE", help="URL or directory of a verifier's shadow_store."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Disagreements as lines of JSON.")] = False,
 ) -> None:
-    """Judges answers; prints one JSON line each, with "verdict" and "reason".
+    """Judges answers, or lists answers on which two graders disagreed.
 
-    Verdicts: correct, incorrect, unparsable, timeout, error.
+    Prints one JSON line for each answer, in order, with "verdict" (correct, incorrect, unparsable, timeout, error) and
+    "reason". A faulty line of FILE ends it with status 2, after the verdicts of the lines before.
     """
-    if (jsonl is None) == (answer is None or gold is None):
-        raise typer.BadParameter("give ANSWER and GOLD, or --jsonl FILE", param_hint="ANSWER GOLD")
-    pairs = read_pairs(jsonl) if jsonl else [(str(answer), str(gold))]
-    for line in verdict_lines(pairs):
-        typer.echo(line)
+    num_asked = sum(each is not None for each in (jsonl, answer, disagreements))
+    if num_asked != 1 or (answer is None) != (gold is None):
+        raise typer.BadParameter(
+            "give ANSWER and GOLD, or --jsonl FILE, or --disagreements STORE", param_hint="ANSWER GOLD"
+        )
+    if disagreements is not None:
+        list_disagreements(disagreements, results(), as_json=as_json)
+        return
+    pairs = read_pairs(jsonl) if jsonl else [Pair(str(answer), str(gold))]
+    asyncio.run(write_verdicts(pairs, typer.get_text_stream("stdout", encoding="utf-8")))

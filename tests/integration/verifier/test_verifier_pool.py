@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from retrograde.runtime.errors import OverloadedError
+from retrograde.runtime.errors import InvalidInputError, OverloadedError
+from retrograde.sandbox.limits import Limits
+from retrograde.sandbox.pool import Pool
 from retrograde.v1 import problem_pb2, verdict_pb2
 from retrograde.v1 import verifier_service_pb2 as pb
-from services.verifier.pool import Pool
-from services.verifier.settings import VerifierSettings
 
 HOSTILE = "tests.integration.verifier.hostile"
 DEADLINE_SECONDS = 1.0
@@ -28,14 +28,14 @@ def item(text: str, gold: str = "ok") -> pb.VerifyItem:
     return pb.VerifyItem(problem=problem_pb2.Problem(id="p", task=HOSTILE, gold=gold), text=text)
 
 
-def settings(**changes: object) -> VerifierSettings:
+def limits(**changes: object) -> Limits:
     base = {"num_workers": 2, "deadline_seconds": DEADLINE_SECONDS, "memory_bytes": 1 << 28, "tasks": (HOSTILE,)}
-    return VerifierSettings.model_validate(base | changes)
+    return Limits.model_validate(base | changes)
 
 
 @pytest.fixture
 async def pool() -> AsyncIterator[Pool]:
-    async with Pool(settings()) as started:
+    async with Pool(limits()) as started:
         yield started
 
 
@@ -56,7 +56,7 @@ async def test_a_loop_in_c_is_a_timeout(pool: Pool) -> None:
 @pytest.mark.parametrize("bomb", ["memory", "hoard"])
 async def test_memory_is_limited(bomb: str) -> None:
     """Memory asked for at once, or bit by bit, ends as ERROR that says so."""
-    async with Pool(settings(deadline_seconds=60.0)) as pool:
+    async with Pool(limits(deadline_seconds=60.0)) as pool:
         (grade,) = await pool.verify([item(bomb)])
     assert (grade.verdict, grade.reason) == (ERROR, "the memory limit was reached")
 
@@ -69,9 +69,9 @@ async def test_an_exception_of_the_task_is_an_error(pool: Pool) -> None:
 
 
 async def test_an_item_that_kills_its_worker_twice_is_an_error(pool: Pool) -> None:
-    """An abort in native code costs two workers, and the item is ERROR, never INCORRECT."""
+    """An abort in native code costs three workers, and the item is ERROR, never INCORRECT."""
     (grade,) = await pool.verify([item("abort")])
-    assert (grade.verdict, grade.reason) == (ERROR, "2 grading processes died of it")
+    assert (grade.verdict, grade.reason) == (ERROR, "3 grading processes died of it")
 
 
 async def test_an_item_whose_worker_died_once_is_graded_by_another(pool: Pool, tmp_path: object) -> None:
@@ -83,7 +83,7 @@ async def test_an_item_whose_worker_died_once_is_graded_by_another(pool: Pool, t
 
 async def test_bombs_delay_only_themselves() -> None:
     """Good answers sent in one batch with bombs, or after them, are graded long before the bombs' deadline."""
-    async with Pool(settings(deadline_seconds=120.0)) as pool:
+    async with Pool(limits(deadline_seconds=120.0)) as pool:
         bombs = asyncio.create_task(pool.verify([item("loop"), item("ok"), item("sleep 120"), item("ok")] * 2))
         await asyncio.sleep(0.2)
         good = await asyncio.wait_for(pool.verify([item("ok")] * 200), timeout=60)
@@ -134,7 +134,7 @@ async def test_a_lost_fork_server_is_replaced(pool: Pool) -> None:
 
 async def test_a_caller_that_leaves_takes_its_items_along() -> None:
     """Items of a cancelled caller are not graded any more, and others do not wait for them."""
-    async with Pool(settings(num_workers=1, num_late_workers=0)) as pool:
+    async with Pool(limits(num_workers=1, num_late_workers=1)) as pool:
         gone = asyncio.create_task(pool.verify([item("sleep 0.2")] * 1000))
         await asyncio.sleep(0.1)
         gone.cancel()
@@ -144,15 +144,37 @@ async def test_a_caller_that_leaves_takes_its_items_along() -> None:
 
 async def test_a_full_line_pushes_back() -> None:
     """More items than may wait are refused with what to do, and those accepted before are graded."""
-    async with Pool(settings(max_queued_items=10)) as pool:
+    async with Pool(limits(num_workers=1, chunk_items=1, max_queued_items=10)) as pool:
+        waiting = asyncio.create_task(pool.verify([item("sleep 0.2"), *[item("ok")] * 9]))
+        await asyncio.sleep(0)
         with pytest.raises(OverloadedError, match="raise max_queued_items"):
+            await pool.verify([item("ok")] * 2)
+        assert len(await waiting) == 10
+
+
+async def test_more_bytes_than_may_be_held_are_refused() -> None:
+    """Requests not yet answered are counted in bytes too, and their bytes are free again when they are answered."""
+    long = "x" * 700_000
+    async with Pool(limits(num_workers=1, max_queued_bytes=1 << 20)) as pool:
+        held = asyncio.create_task(pool.verify([item(long)]))
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError, match="raise max_queued_bytes"):
+            await pool.verify([item(long)])
+        assert [grade.verdict for grade in await held] == [INCORRECT]
+        assert pool.num_bytes == 0
+        assert len(await pool.verify([item(long)])) == 1
+
+
+async def test_a_request_that_never_fits_says_so() -> None:
+    """What is larger than the whole line is refused as such, for trying again would not help."""
+    async with Pool(limits(num_workers=1, max_queued_items=10)) as pool:
+        with pytest.raises(InvalidInputError, match=r"11 items .* at most 10 items"):
             await pool.verify([item("ok")] * 11)
-        assert len(await pool.verify([item("ok")] * 10)) == 10
 
 
 async def test_no_child_outlives_the_pool() -> None:
     """When the pool is left, also in the middle of a bomb, none of its processes is left."""
-    async with Pool(settings(deadline_seconds=60.0)) as pool:
+    async with Pool(limits(deadline_seconds=60.0)) as pool:
         running = asyncio.create_task(pool.verify([item("loop")]))
         await asyncio.sleep(0.3)
         pids = [worker.pid for worker in pool.workers]

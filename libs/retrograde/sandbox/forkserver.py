@@ -1,4 +1,4 @@
-"""`python -m services.verifier.forkserver FD TASK...`: imports the tasks once, then forks a child whenever it is told.
+"""`python -m retrograde.sandbox.forkserver FD NICENESS TASK...`: imports the tasks once, then forks children when told.
 
 Speaks over the socket FD (SOCK_SEQPACKET). "fork MEMORY_BYTES" with two descriptors (the child's connection, its
 progress file) is answered by the child's pid; "reap PID" is not answered. A child stays unreaped until then, so its pid
@@ -16,9 +16,10 @@ import signal
 import socket
 import sys
 
+import retrograde.grading
 import retrograde.tasks
+from retrograde.sandbox.child import run_child
 from retrograde.tasks.task import load_task
-from services.verifier.child import run_child
 
 MAX_MESSAGE_BYTES = 256
 READY = b"ready"
@@ -28,7 +29,8 @@ def main() -> None:
     """Warms up, says so, serves until the socket closes."""
     control = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _warm(sys.argv[2:])
+    os.nice(int(sys.argv[2]))
+    _warm(sys.argv[3:])
     control.send(READY)
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, MAX_MESSAGE_BYTES, 2)
@@ -43,12 +45,11 @@ def main() -> None:
 
 def _warm(tasks: list[str]) -> None:
     """Imports what children need, and moves it where the garbage collector does not copy it page by page."""
-    names = [module.name for module in pkgutil.iter_modules(retrograde.tasks.__path__) if module.name != "task"]
-    for name in names:
-        importlib.import_module(f"retrograde.tasks.{name}")
+    for package in (retrograde.grading, retrograde.tasks):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
     for name in tasks:
         load_task(name)
-    importlib.import_module("retrograde.grading.probing")
     gc.collect()
     gc.freeze()
 

@@ -12,18 +12,22 @@ from dataclasses import dataclass, field
 
 from retrograde.v1 import verdict_pb2
 from retrograde.v1 import verifier_service_pb2 as pb
-from services.verifier import metrics
 
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """One answer to grade; `deaths` counts workers that ended with it in hand, `false_starts` those before it."""
+    """One answer to grade; `deaths` counts workers that ended with it in hand, `false_starts` those before it.
+
+    `spent_seconds` is how long workers that died had it in hand: the next one has the rest of its deadline.
+    """
 
     batch: Batch
     index: int
     message: pb.VerifyItem
+    num_bytes: int
     deaths: int = 0
     false_starts: int = 0
+    spent_seconds: float = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -43,57 +47,52 @@ class Item:
 class Batch:
     """One caller's items; `done` is set when all are graded, or fails for all of them."""
 
+    items: list[Item]
     grades: list[verdict_pb2.Grade | None]
     num_open: int
+    num_bytes: int
     done: asyncio.Future[None]
-    waiting: deque[Item] = field(default_factory=deque)
 
     @classmethod
     def of(cls, messages: Sequence[pb.VerifyItem]) -> Batch:
-        """A batch with all its items waiting."""
-        batch = cls([None] * len(messages), len(messages), asyncio.get_running_loop().create_future())
-        batch.waiting.extend(Item(batch, index, message) for index, message in enumerate(messages))
+        """A batch none of whose items is graded."""
+        batch = cls([], [None] * len(messages), len(messages), 0, asyncio.get_running_loop().create_future())
+        batch.items = [Item(batch, index, message, message.ByteSize()) for index, message in enumerate(messages)]
+        batch.num_bytes = sum(item.num_bytes for item in batch.items)
         return batch
 
 
+@dataclass(slots=True, eq=False)
 class Line:
-    """The batches that have waiting items."""
+    """The items that wait, by caller, in the order in which it is the callers' turn."""
 
-    def __init__(self) -> None:
-        self._batches: deque[Batch] = deque()
-        self.num_waiting = 0
+    num_waiting: int = 0
+    _waiting: dict[Batch, deque[Item]] = field(default_factory=dict)
 
     def join(self, batch: Batch) -> None:
         """All of `batch` waits now."""
-        self._batches.append(batch)
-        self._count(len(batch.waiting))
+        self._waiting[batch] = deque(batch.items)
+        self.num_waiting += len(batch.items)
 
     def rejoin(self, items: Iterable[Item]) -> None:
         """Puts those of `items` that are still open before what their callers have waiting, in order."""
         for item in reversed([item for item in items if item.is_open]):
-            if not item.batch.waiting:
-                self._batches.append(item.batch)
-            item.batch.waiting.appendleft(item)
-            self._count(1)
+            self._waiting.setdefault(item.batch, deque()).appendleft(item)
+            self.num_waiting += 1
 
     def leave(self, batch: Batch) -> None:
         """Takes out what is left of `batch`: its caller waits no more."""
-        if batch.waiting:
-            self._count(-len(batch.waiting))
-            batch.waiting.clear()
-            self._batches.remove(batch)
+        self.num_waiting -= len(self._waiting.pop(batch, ()))
 
-    def take(self, num_items: int) -> list[Item]:
-        """Up to `num_items`, one of each batch in turn."""
+    def take(self, num_items: int, num_bytes: int) -> list[Item]:
+        """Up to `num_items`, one of each batch in turn; one at least, and no more once they have `num_bytes`."""
         taken: list[Item] = []
-        while self._batches and len(taken) < num_items:
-            batch = self._batches.popleft()
-            taken.append(batch.waiting.popleft())
-            if batch.waiting:
-                self._batches.append(batch)
-        self._count(-len(taken))
+        while self._waiting and len(taken) < num_items and num_bytes > 0:
+            batch = next(iter(self._waiting))
+            waiting = self._waiting.pop(batch)
+            taken.append(waiting.popleft())
+            num_bytes -= taken[-1].num_bytes
+            if waiting:
+                self._waiting[batch] = waiting
+        self.num_waiting -= len(taken)
         return taken
-
-    def _count(self, change: int) -> None:
-        self.num_waiting += change
-        metrics.WAITING.set(self.num_waiting)

@@ -1,8 +1,9 @@
 """Shared memory between a child and the process that watches it: which item the child is at, and where it must stop.
 
-Two unsigned 32-bit numbers in a memory map: `started` (written by the child: items of its chunk begun, so the one in
-hand is `started - 1`) and `limit` (written by the watcher: items that may be begun).
-A race costs one item graded twice.
+In a memory map: `started` (written by the child: items of its chunk begun, so the one in hand is `started - 1`),
+`limit` (written by the watcher: items that may be begun) and `began` (written by the child: when it began the item in
+hand, on the clock that all processes of a machine share). Each is written at once, and `began` before `started`: who
+sees an item started sees its time. A race costs one item graded twice.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import mmap
 import struct
 import tempfile
+import time
 from typing import BinaryIO, cast
 
-_NUMBER = struct.Struct("=I")
-_STARTED, _LIMIT, _SIZE = 0, 8, 16
+_NUMBER = struct.Struct("@I")
+_TIME = struct.Struct("@d")
+_STARTED, _LIMIT, _BEGAN, _SIZE = 0, 8, 16, 24
 NO_LIMIT = 0xFFFFFFFF
 
 
@@ -28,9 +31,10 @@ class Progress:
         """Items of the chunk begun."""
         return cast("int", _NUMBER.unpack_from(self._map, _STARTED)[0])
 
-    @started.setter
-    def started(self, value: int) -> None:
-        _NUMBER.pack_into(self._map, _STARTED, value)
+    @property
+    def began(self) -> float:
+        """`time.monotonic()` when the item in hand was begun."""
+        return cast("float", _TIME.unpack_from(self._map, _BEGAN)[0])
 
     @property
     def limit(self) -> int:
@@ -40,6 +44,16 @@ class Progress:
     @limit.setter
     def limit(self, value: int) -> None:
         _NUMBER.pack_into(self._map, _LIMIT, value)
+
+    def begin(self, position: int) -> None:
+        """The child takes the item at `position` in hand."""
+        _TIME.pack_into(self._map, _BEGAN, time.monotonic())
+        _NUMBER.pack_into(self._map, _STARTED, position + 1)
+
+    def reset(self) -> None:
+        """Nothing is in hand, and all may be begun: before a chunk is sent."""
+        _NUMBER.pack_into(self._map, _STARTED, 0)
+        self.limit = NO_LIMIT
 
     def close(self) -> None:
         """Gives the map back."""

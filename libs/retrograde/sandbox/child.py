@@ -15,10 +15,10 @@ import time
 
 from retrograde.core.problem import Grade, Verdict
 from retrograde.runtime.lifeline import die_with_parent
+from retrograde.sandbox.progress import Progress
 from retrograde.tasks.task import load_task
 from retrograde.v1 import verifier_service_pb2 as pb
 from retrograde.wire.convert import grade_to_proto, problem_from_proto
-from services.verifier.progress import Progress
 
 REQUEST_HEADER = struct.Struct("=I")  # bytes that follow
 ANSWER_HEADER = struct.Struct("=II?")  # position of the first grade, bytes that follow, whether it is the last
@@ -54,7 +54,7 @@ def _answer(connection: socket.socket, progress: Progress, request: pb.VerifyReq
     for position, item in enumerate(request.items):
         if position >= progress.limit:
             break
-        progress.started = position + 1
+        progress.begin(position)
         answer.grades.append(grade_to_proto(_grade(item)))
         if time.monotonic() - since > _FLUSH_SECONDS:
             _send(connection, first, answer, is_last=False)
@@ -73,8 +73,8 @@ def _grade(item: pb.VerifyItem) -> Grade:
         problem = problem_from_proto(item.problem)
         return load_task(problem.task).grade(problem, item.text)
     except MemoryError:
-        return Grade(Verdict.ERROR, "the memory limit was reached")
+        return Grade(Verdict.ERROR, "the memory limit was reached", path="memory")
     except RecursionError:
-        return Grade(Verdict.ERROR, "nested too deep")
+        return Grade(Verdict.ERROR, "nested too deep", path="nesting")
     except Exception as error:  # noqa: BLE001 - a task may raise anything; its kind is reported, and counted by verdict
-        return Grade(Verdict.ERROR, f"{type(error).__name__}: {error}"[:_REASON_CHARS])
+        return Grade(Verdict.ERROR, f"{type(error).__name__}: {error}"[:_REASON_CHARS], path="raised")

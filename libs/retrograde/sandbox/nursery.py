@@ -9,15 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from retrograde.runtime.errors import InvalidInputError, UnavailableError
 from retrograde.runtime.logs import get_logger
-from services.verifier.forkserver import MAX_MESSAGE_BYTES, READY
-from services.verifier.progress import Progress, progress_file
+from retrograde.sandbox.forkserver import MAX_MESSAGE_BYTES, READY
+from retrograde.sandbox.limits import Limits
+from retrograde.sandbox.progress import Progress, progress_file
 
 _WARM_UP_SECONDS = 60.0
 _FORK_SECONDS = 10.0
@@ -36,11 +36,10 @@ class Newborn:
 
 
 class Nursery:
-    """`async with Nursery(tasks, memory_bytes) as nursery: newborn = await nursery.fork()`."""
+    """`async with Nursery(limits) as nursery: newborn = await nursery.fork()`."""
 
-    def __init__(self, tasks: Sequence[str], memory_bytes: int) -> None:
-        self._tasks = tasks
-        self._memory_bytes = memory_bytes
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._lock = asyncio.Lock()
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -88,7 +87,7 @@ class Nursery:
         }
         with theirs:
             self._server = subprocess.Popen(
-                [sys.executable, "-m", "services.verifier.forkserver", str(theirs.fileno()), *self._tasks],
+                self._command(theirs.fileno()),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=environment,
@@ -99,9 +98,14 @@ class Nursery:
         if ours.recv(MAX_MESSAGE_BYTES) != READY:
             self._stop()
             raise InvalidInputError(
-                f"tasks: {list(self._tasks)} cannot all be loaded (see the error above); name importable task modules"
+                f"tasks: {list(self._limits.tasks)} cannot all be loaded (see the error above); name importable task "
+                "modules"
             )
         ours.settimeout(_FORK_SECONDS)
+
+    def _command(self, fileno: int) -> list[str]:
+        niceness = str(self._limits.niceness)
+        return [sys.executable, "-m", "retrograde.sandbox.forkserver", str(fileno), niceness, *self._limits.tasks]
 
     def _fork(self) -> Newborn:
         if self._control is None or self._server is None:
@@ -109,7 +113,7 @@ class Nursery:
         ours, theirs = socket.socketpair()
         with theirs, progress_file() as file, contextlib.ExitStack() as on_failure:
             on_failure.callback(ours.close)
-            request = f"fork {self._memory_bytes}".encode()
+            request = f"fork {self._limits.memory_bytes}".encode()
             socket.send_fds(self._control, [request], [theirs.fileno(), file.fileno()])
             pid = int(self._control.recv(MAX_MESSAGE_BYTES))
             newborn = Newborn(pid, self._server, ours, Progress(file.fileno()))
