@@ -10,7 +10,7 @@ BUF    := $(CACHE)/buf-$(BUF_VERSION)/node_modules/.bin/buf
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RETROGRADE_BUF := $(BUF)
 
-.PHONY: help setup demo demo-smollm2 test test-fast base-model protos fmt lint types layers size requirements clean
+.PHONY: help setup demo demo-smollm2 test test-fast bench base-model protos fmt lint types layers size requirements clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ test: setup ## all tests; a tier whose tools are missing is skipped with one lin
 
 test-fast: setup ## the tests that need Python only
 	$(BIN)/python -m pytest -m "not engine and not chaos" $(PYTEST_ARGS)
+
+bench: setup ## figures against others and against bounds, into build/bench.json; ONLY=name,... for some
+	$(BIN)/python -m benchmarks $(ONLY)
 
 base-model: $(STAMP) ## trains the shipped base model of the countdown recipe again, from nothing
 	$(BIN)/python tools/base_model/train.py
