@@ -1,51 +1,185 @@
-r"""The final answer in a completion.
+r"""The final answer in a completion, as it is written there.
 
-Tried in this order: the last closed `\boxed{}` or `\fbox{}`, the last "the answer is ...", the text itself if it is one
-line, the last line that is not blank. All scans are one pass: hostile text costs no more than its length.
+    find_answer(text) -> Found(answer, reason)
+
+Thinking, special tokens and closing remarks are taken away; then the first of these that is there, outside quotations:
+
+    1. the last box (boxes.py); an empty, denied or unclosed one means that there is no answer
+    2. the last <answer>...</answer>
+    3. what follows the last "the answer is", "Answer:", a heading "Final answer", or a last line "#### 42"
+    4. what the only line, or the last line or display, concludes (sentence.py)
+
+and only where nothing stands outside of quotations, the same in what is quoted. Every scan is one pass: hostile text
+costs no more than its length.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
+from dataclasses import dataclass
+
+from retrograde.grading.boxes import boxes, final_boxes
+from retrograde.grading.quoting import is_remark, outside_blocks, outside_quotes, without_remarks, without_thinking
+from retrograde.grading.sentence import clean, concludes, conclusion, sentence_at, sentences
 
 MAX_TEXT_CHARS = 200_000  # only the end of a longer completion is read
-_BRACES = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
-_PHRASE = re.compile(r"\banswer\s*(?:is|:|=)\s*:?", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"\.(?:\s|$)|\n")
+_MAX_CUES = 20  # phrases looked at from the end, for one that tells more than "the answer is correct"
+_TAG = re.compile(r"<answer>([^<]{0,5000}(?:<(?!/?answer>)[^<]{0,5000}){0,50})</answer>", re.IGNORECASE)
+_JSON = re.compile(r'"(?:final_?)?answer"\s{0,9}:\s{0,9}("(?:[^"\\\n]|\\.){0,5000}"|[^,}\n]{0,5000})', re.IGNORECASE)
+_CUE = re.compile(
+    r"\b(?:(?:final|correct)\s(?:answer|result|option|choice)s?|answers?|ans)\b(?!\s(?:above|below|choices?\b))"
+    r"(?:[*_}\s]{0,4}(?:[:=]|—|→)|[^.\n:=?!]{0,60}?[\s*_](?:is|are|was|would\sbe|will\sbe|must\sbe|should\sbe|equals)\b)"
+    r"[*_}]{0,3}[ \t]?(?:[:=]|therefore\b|thus\b|then\b|simply\b|that\b)?"
+    r"|^[ \t#*_>\d.]{0,8}(?:the\s)?(?:final\s|correct\s)?(?:answers?|conclusion)[*_\s]{0,4}$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_CUE_END = re.compile(r"\A[ \t:}]*(?:(?:\*{1,3}|_{1,2})(?=[\s:]|\Z))?[ \t:}]*")
+_HASHES = re.compile(r"^[ \t]{0,8}#{4}[ \t]+(\S[^\n]{0,5000})", re.MULTILINE)
+_NUMBER = re.compile(r"[-+$€£]{0,3}\d[\d,./]*\s?%?\.?")
+_IDLE = re.compile(
+    r"(?:indeed\s|also\s)?(?:correct|right|reasonable|consistent|verified|valid|clear|confirmed|plausible|as follows"
+    r"|obtained"
+    r"|found\b|given\b|supposed|expected|in the form|of the form|asked|required|what|now|wrong|incorrect)\b",
+    re.IGNORECASE,
+)
+_BULLETS = re.compile(r"\s*(?:^[ \t]*(?:[-*•]|\d{1,2}[.)])[ \t]+[^\n]+\n?){2,}", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*(?:[-*•]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
+_LABELLED = re.compile(r"\W{0,4}\(?[A-J]\)?[.:)]\W")
+_FENCE = re.compile(r"\s*```[a-z]*\n?(.*?)(?:```|\Z)", re.DOTALL)
+_CLOSED_DISPLAY = ((r"\]", r"\["), ("$$", "$$"))
 
 
-def boxed(text: str) -> str | None:
-    r"""Content of the last outermost closed `\boxed{...}`; None if there is none."""
-    open_boxes: list[tuple[int, bool]] = []  # (where the content begins, whether a box opened it)
-    found: str | None = None
-    for match in _BRACES.finditer(text[-MAX_TEXT_CHARS:]):
-        brace = match.group()
-        if brace[-1] == "{" and brace != r"\{":
-            open_boxes.append((match.end(), len(brace) > 1))
-        elif brace == "}" and open_boxes:
-            start, is_box = open_boxes.pop()
-            if is_box:
-                found = text[-MAX_TEXT_CHARS:][start : match.start()]
-    return found
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The final answer as raw text, stripped, or None; `reason` says where it stood, or why there is none."""
+
+    answer: str | None
+    reason: str
+
+
+def find_answer(text: str) -> Found:
+    """The final answer told in `text`."""
+    kept = without_thinking(text)
+    if kept is None:
+        return Found(None, "the thinking is never closed")
+    kept = without_remarks(kept[-MAX_TEXT_CHARS:])
+    if not kept.strip():
+        return Found(None, "nothing is said")
+    return (
+        _told(kept, outside_quotes(kept), outside_blocks(kept))
+        or _told(kept, kept, kept)
+        or Found(None, "no answer found")
+    )
 
 
 def extract_answer(text: str) -> str | None:
     """The final answer told in `text`, stripped; None where there is nothing to judge."""
-    text = text[-MAX_TEXT_CHARS:]
-    answer = boxed(text)
-    if answer is None:
-        answer = _phrased(text)
-    if answer is None:
-        answer = next((line for line in reversed(text.splitlines()) if line.strip()), "")
-    return answer.strip() or None
+    return find_answer(text).answer
 
 
-def _phrased(text: str) -> str | None:
-    """What follows the last "the answer is", up to the end of its sentence."""
-    phrases = deque(_PHRASE.finditer(text), maxlen=1)
-    if not phrases:
+def boxed(text: str) -> str | None:
+    r"""Content of the last outermost closed `\boxed{...}`; None if there is none."""
+    closed = [box.content for box in boxes(text[-MAX_TEXT_CHARS:]) if box.content is not None]
+    return closed[-1] if closed else None
+
+
+def _told(text: str, visible: str, unblocked: str) -> Found | None:
+    """The answer in what of `text` is visible: cues outside all quotations, last lines outside of blocks."""
+    found = final_boxes(text, visible)
+    if found:
+        return Found(*found)
+    for read in (_tagged, _phrased):
+        answer = read(text, visible)
+        if answer is not None:
+            return Found(answer or None, "what follows the last 'answer'" if answer else "the answer is empty")
+    line = _last_line(text, unblocked)
+    if line is None:
         return None
-    told = text[phrases[0].end() :].lstrip()
-    end = _SENTENCE_END.search(told)
-    return told[: end.start()] if end else told
+    return Found(_concluded(line) or None, "the last line")
+
+
+def _tagged(text: str, visible: str) -> str | None:
+    tags = deque(_TAG.finditer(visible), maxlen=1)
+    if tags:
+        return _concluded(text[tags[0].start(1) : tags[0].end(1)])
+    values = deque(_JSON.finditer(text), maxlen=1) if text.rstrip("` \n").endswith("}") else None
+    return clean(values[0][1]) if values else None
+
+
+def _phrased(text: str, visible: str) -> str | None:
+    """What follows the last cue that tells more than that the answer is right."""
+    cues = [match.end() for match in deque(_CUE.finditer(visible), maxlen=_MAX_CUES)]
+    last = len(visible.rstrip())
+    cues += [
+        match.start(1)
+        for match in deque(_HASHES.finditer(visible), maxlen=_MAX_CUES)
+        if match.end() >= last or _NUMBER.fullmatch(match[1].strip())
+    ]
+    told = [_after_cue(text, position) for position in sorted(cues)]
+    useful = [answer for answer in told if answer and not _IDLE.match(answer)]
+    return (useful or told)[-1] if told else None
+
+
+def _after_cue(text: str, position: int) -> str:
+    """What the cue that ends at `position` introduces: a code block, a list, a display, or the rest of its sentence."""
+    window = text[position : position + 6_000]
+    window = _CUE_END.sub("", window, count=1)
+    fence = _FENCE.match(window)
+    if fence:
+        return _concluded(fence[1])
+    if window.startswith("\n"):
+        window = window.lstrip()
+        bullets = _BULLETS.match(window)
+        if bullets:
+            return clean(", ".join(_BULLET.sub("", line).strip() for line in bullets.group().strip().splitlines()))
+        window = window.lstrip("#*_ ")
+    return _concluded(sentence_at(window))
+
+
+def _last_line(text: str, visible: str) -> str | None:
+    """The last line of `text` that is visible, or the display or list it ends."""
+    end = len(visible.rstrip())
+    if not end:
+        return None
+    for closing, opening in _CLOSED_DISPLAY:
+        start = visible.rfind(opening, 0, end - 2)
+        if visible.endswith(closing, 0, end) and start >= 0:
+            return text[_line_start(visible, start) if "\n" not in visible[start:end] else start : end]
+    start = _line_start(visible, end)
+    line = text[start:end]
+    if _BULLET.match(line) and visible[:start].strip():
+        return _bulleted(text, visible, start, line)
+    return line
+
+
+def _bulleted(text: str, visible: str, start: int, line: str) -> str:
+    """The items of a list of short values that ends with `line`; else that line without its bullet."""
+    items = [_BULLET.sub("", line).strip()]
+    while start and len(items) < _MAX_CUES:
+        before = _line_start(visible, start - 1)
+        item = text[before : start - 1]
+        if not _BULLET.match(item):
+            break
+        items.append(_BULLET.sub("", item).strip())
+        start = before
+    if any(re.search(r"(?<!\\)[A-Za-z]{2}", re.sub(r"\\[A-Za-z]+|and|or", "", item)) for item in items):
+        return items[0]
+    return ", ".join(reversed(items))
+
+
+def _line_start(text: str, end: int) -> int:
+    return text.rfind("\n", 0, end) + 1
+
+
+def _concluded(told: str) -> str:
+    """The bare answer in a line, a display or the rest of a sentence."""
+    told = told.strip()
+    box = boxed(told)
+    if box:
+        return box.strip()
+    if len(told) > MAX_TEXT_CHARS // 40 or "\n" in told or _LABELLED.match(told):
+        return clean(told)
+    spoken = [sentence for sentence in sentences(told) if not is_remark(sentence)] or [told]
+    final = next((sentence for sentence in reversed(spoken) if concludes(sentence)), spoken[-1])
+    return conclusion(final)
