@@ -10,10 +10,10 @@ BUF    := $(CACHE)/buf-$(BUF_VERSION)/node_modules/.bin/buf
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RETROGRADE_BUF := $(BUF)
 
-.PHONY: help setup demo demo-smollm2 test test-fast bench base-model protos fmt lint types layers size requirements clean
+.PHONY: help setup demo demo-smollm2 test test-fast bench base-model protos fmt lint types layers size verifier-accuracy requirements clean
 
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 setup: $(STAMP) $(if $(shell command -v npm),$(BUF)) ## everything the other targets need, in .venv/ and $(CACHE)
 
@@ -72,6 +72,9 @@ layers: $(STAMP) ## which package may import which
 
 size: $(STAMP) ## sizes of functions and files against the budget, into build/size.json
 	$(BIN)/python tools/size.py
+
+verifier-accuracy: $(STAMP) ## our grader and Math-Verify against judged pairs, into build/verifier.json; ACCURACY_ARGS=--misses lists ours
+	$(BIN)/python tools/verifier_accuracy.py $(ACCURACY_ARGS)
 
 requirements: $(STAMP) ## compiles requirements/local.txt again, with hashes
 	$(BIN)/uv pip compile requirements/local.in --overrides requirements/overrides.txt --python-version 3.11 \
