@@ -73,7 +73,7 @@ layers: $(STAMP) ## which package may import which
 size: $(STAMP) ## sizes of functions and files against the budget, into build/size.json
 	$(BIN)/python tools/size.py
 
-verifier-accuracy: $(STAMP) ## our grader and Math-Verify against judged pairs, into build/verifier.json; ACCURACY_ARGS=--misses lists ours
+verifier-accuracy: $(STAMP) ## our grader and Math-Verify on labelled pairs, into build/verifier.json; ACCURACY_ARGS=--misses lists ours
 	$(BIN)/python tools/verifier_accuracy.py $(ACCURACY_ARGS)
 
 requirements: $(STAMP) ## compiles requirements/local.txt again, with hashes

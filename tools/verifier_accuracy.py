@@ -1,10 +1,10 @@
-"""How often our grader and Math-Verify agree with a person, by form, in one run over one set.
+"""How often our grader and Math-Verify give the verdict of a label, by form, in one run over one set.
 
-Reads pairs of answer and gold that a person has judged (one JSON object per line: `form`, `answer`, `gold`, `right`,
-and where the verdict needs it `question` and `note`), asks both graders about each pair, prints a table and writes
-build/verifier.json. A pair is accepted when the verdict is `correct`; a pair judged wrong may get any other verdict.
+Reads labelled pairs of answer and gold (one JSON object per line: `form`, `answer`, `gold`, `right`, and where the
+verdict needs it `question` and `note`), asks both graders about each pair, prints a table and writes
+build/verifier.json. A pair is accepted when the verdict is `correct`; a pair labelled wrong may get any other verdict.
 
-What the persons who judge go by:
+Labels are what a fair teacher would decide, by these conventions:
 
 - The last final answer counts: the last box (boxes of one sentence belong together), else "the answer is", else the
   last line. A box that is empty or never closed holds no answer.
@@ -69,7 +69,7 @@ class OutOfTimeError(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One judged pair; `source` is file:line."""
+    """One labelled pair; `source` is file:line."""
 
     form: str
     answer: str
@@ -120,7 +120,7 @@ def read_pairs(path: Path) -> list[Pair]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise PairsError(f"{path}: {error}; give a file of pairs, one JSON object per line") from error
+        raise PairsError(f"{path}: cannot be read ({error}); give a file of pairs, one JSON object per line") from error
     shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     pairs = [_pair(line, f"{shown}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
     if not pairs:
@@ -307,7 +307,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     command = argparse.ArgumentParser(
         prog="verifier_accuracy.py",
-        description="Measures our grader and Math-Verify on pairs of answer and gold that a person has judged.",
+        description="Measures our grader and Math-Verify on labelled pairs of answer and gold.",
         epilog="A pair is a JSON object on one line: form, answer, gold, right (true or false), question and note "
         "where needed.",
     )
