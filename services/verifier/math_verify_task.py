@@ -11,9 +11,10 @@ import logging
 from math_verify import parse, verify
 
 from retrograde.core.problem import Grade, Problem, Verdict
-from retrograde.grading import extract_answer
 
 _SHOWN_CHARS = 80
+_BARE_CHARS = 200
+_MARKS = ("$", "\\boxed", "\\(", "\\[", "answer", "\n")  # of a completion around the answer
 
 
 class MathVerifyTask:
@@ -22,14 +23,21 @@ class MathVerifyTask:
     name = "services.verifier.math_verify_task"
 
     def grade(self, problem: Problem, text: str) -> Grade:
-        """Their verdict on the whole text; on the answer we find in it where they find none."""
-        gold = parse(f"${problem.gold}$", parsing_timeout=None) or parse(problem.gold, parsing_timeout=None)
+        """Their verdict on the answer that they find in the text."""
+        gold = _read(problem.gold)
         if not gold:
             return Grade(Verdict.ERROR, "the gold cannot be read")
-        answer = parse(text, parsing_timeout=None) or parse(f"${extract_answer(text)}$", parsing_timeout=None)
+        answer = _read(text)
         if not answer:
             return Grade(Verdict.UNPARSABLE, "no answer can be read")
         return Grade(_compare(gold, answer), f"{_shown(answer)} against {_shown(gold)}")
+
+
+def _read(text: str) -> list[object]:
+    """What they read in `text`; a bare answer is marked as mathematics for them."""
+    is_bare = len(text) <= _BARE_CHARS and not any(mark in text for mark in _MARKS)
+    marked: list[object] = parse(f"${text}$", parsing_timeout=None) if is_bare else []
+    return marked or list(parse(text, parsing_timeout=None))
 
 
 def _compare(gold: list[object], answer: list[object]) -> Verdict:

@@ -4,14 +4,13 @@
         shadow.watch(items, grades)
 
 `watch` returns at once: it takes what the sample asks for into a line of its own, and drops what that line has no room
-for. One task sends what waits to a pool of its own, at the lowest priority; verdicts are compared and counted, and
+for. What waits is judged by a pool of its own, at the lowest priority; verdicts are compared and counted, and
 disagreements go to the store. Nothing here can change or delay a verdict.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import importlib.util
 import itertools
@@ -41,7 +40,7 @@ MAX_WAITING_ITEMS = 1_000
 MAX_WAITING_BYTES = 1 << 26
 MAX_STORED = 10_000
 MAX_KEPT_CHARS = 20_000
-_ITEMS_AT_A_TIME = 64
+_ITEMS_AT_A_TIME = 64  # a bomb among them holds up no other
 _SAID = frozenset({Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNPARSABLE})
 _log = get_logger(__name__)
 
@@ -84,21 +83,22 @@ class Shadow:
         self._records = Records(open_store(settings.shadow_store)) if settings.shadow_store else None
         self._waiting: asyncio.Queue[tuple[pb.VerifyItem, Grade]] = asyncio.Queue(MAX_WAITING_ITEMS)
         self._waiting_bytes = 0
+        self._keeping = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         check_installed()
         if self._records is not None:
             await asyncio.to_thread(self._records.count)
         await self._pool.__aenter__()
-        self._task = asyncio.create_task(self._judge_all())
+        self._judges = [asyncio.create_task(self._judge_all()) for _ in range(_ITEMS_AT_A_TIME)]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        for judge in self._judges:
+            judge.cancel()
+        await asyncio.gather(*self._judges, return_exceptions=True)
         await self._pool.__aexit__(kind, error, traceback)
 
     def watch(self, items: Sequence[pb.VerifyItem], grades: Sequence[verdict_pb2.Grade]) -> None:
@@ -118,25 +118,23 @@ class Shadow:
         self._waiting.put_nowait((kept, grade_from_proto(grade)))
 
     async def _judge_all(self) -> None:
-        """Judges what waits, a few at a time, until cancelled."""
+        """Judges what waits, one after the other, until cancelled."""
         while True:
-            pairs = [await self._waiting.get()]
-            while not self._waiting.empty() and len(pairs) < _ITEMS_AT_A_TIME:
-                pairs.append(self._waiting.get_nowait())
-            self._waiting_bytes -= sum(item.ByteSize() for item, _ in pairs)
+            item, ours = await self._waiting.get()
+            self._waiting_bytes -= item.ByteSize()
             try:
-                await self._judge(pairs)
-            except RetrogradeError as error:
-                metrics.SHADOW_DROPPED.labels(reason="failed").inc(len(pairs))
+                await self._judge(item, ours)
+            except (RetrogradeError, OSError) as error:
+                metrics.SHADOW_DROPPED.labels(reason="failed").inc()
                 _log.warning("shadow grading failed", reason=str(error))
 
-    async def _judge(self, pairs: Sequence[tuple[pb.VerifyItem, Grade]]) -> None:
-        grades = await self._pool.verify([_for_them(item) for item, _ in pairs])
-        for (item, ours), grade in zip(pairs, grades, strict=True):
-            theirs = grade_from_proto(grade)
-            found = outcome(ours.verdict, theirs.verdict)
-            metrics.SHADOW.labels(ours=ours.verdict.value, theirs=theirs.verdict.value, outcome=found).inc()
-            if found == "disagree" and self._records is not None:
+    async def _judge(self, item: pb.VerifyItem, ours: Grade) -> None:
+        (grade,) = await self._pool.verify([_for_them(item)])
+        theirs = grade_from_proto(grade)
+        found = outcome(ours.verdict, theirs.verdict)
+        metrics.SHADOW.labels(ours=ours.verdict.value, theirs=theirs.verdict.value, outcome=found).inc()
+        if found == "disagree" and self._records is not None:
+            async with self._keeping:
                 await asyncio.to_thread(self._records.keep, disagreement(item, ours, theirs))
 
 

@@ -46,7 +46,7 @@ def main() -> None:
 def _warm(tasks: list[str]) -> None:
     """Imports what children need, and moves it where the garbage collector does not copy it page by page."""
     for package in (retrograde.grading, retrograde.tasks):
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
     for name in tasks:
         load_task(name)

@@ -15,7 +15,7 @@ class HostileTask:
 
     name = "tests.integration.verifier.hostile"
 
-    def grade(self, problem: Problem, text: str) -> Grade:  # noqa: C901 - one line for each way to misbehave
+    def grade(self, problem: Problem, text: str) -> Grade:  # noqa: C901, PLR0912 - one line for each way to misbehave
         """Does `text`; an ordinary one is correct when it is the gold."""
         match text.split():
             case ["loop"]:
@@ -31,6 +31,10 @@ class HostileTask:
                     hoard.append(bytearray(1 << 24))
             case ["abort"]:
                 os.kill(os.getpid(), signal.SIGABRT)
+            case ["gmpy2"]:
+                import gmpy2  # noqa: PLC0415 - where it is installed
+
+                return Grade(Verdict.INCORRECT, str(gmpy2.mpz(7) ** (1 << 62))[:9])  # it ends the process by abort()
             case ["raise"]:
                 raise RuntimeError("a fault of the task")
             case ["die-once", path]:
