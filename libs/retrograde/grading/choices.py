@@ -32,13 +32,14 @@ _WITH_CONTENT = re.compile(
 _SEPARATOR = re.compile(r"\s*(?:,\s*(?:and|or)\b|[,;/&]|\band\b|\bor\b)\s*")
 _FRAME = re.compile(r"\A(?:both|either|options|choices|answers|only)\s+|\s+only\Z", re.IGNORECASE)
 _MARKERS = (
-    re.compile(r"\\(?:textbf|text|mathrm|textrm|mathbf)\s*\{\s*\(?([A-J])\s*[).:]?\s*\}\s*[).:]?"),
+    re.compile(r"\(?\\(?:textbf|text|mathrm|textrm|mathbf)\s*\{\s*\(?([A-J])\s*[).:]?\s*\}\s*[).:]?"),
     re.compile(r"(?<![A-Za-z0-9])\(([A-J])\)"),
     re.compile(r"(?:^|(?<=\s))\*{0,2}([A-J])[.):](?:\*\*)?(?=\s|\$|\\)", re.MULTILINE),
     re.compile(r"(?<![A-Za-z0-9])\(([a-j])\)"),
     re.compile(r"^[ \t]*\*{0,2}([a-j])[.)](?:\*\*)?(?=\s)", re.MULTILINE),
 )
-_PADDING = re.compile(r"\\(?:qquad|quad|hspace\{[^{}]*\}|newline|\\|[ ,;:!])|~")
+_PADDING = re.compile(r"\\(?:qquad|quad|hspace\{[^{}]*\}|newline|(?:begin|end)\{[^{}]*\}|\\|[ ,;:!])|[~&]")
+_BULLET = re.compile(r"\n[ \t]*[-*•]?\s*\Z")
 
 
 def same_choice(told: str, asked: str, question: str = "") -> bool | None:
@@ -98,7 +99,8 @@ def options(question: str) -> dict[str, str]:
     for marker in _MARKERS:
         run = _run([(match[1].upper(), match.start(), match.end()) for match in marker.finditer(question)])
         if len(run) > 1:
-            return _contents(question, run)
+            contents = _contents(question, run)
+            return contents if all(contents.values()) else {}
     return {}
 
 
@@ -123,7 +125,7 @@ def _contents(question: str, run: list[tuple[str, int, int]]) -> dict[str, str]:
 
 def _bare(content: str) -> str:
     r"""The content of an option without padding and with its own delimiters only: "$3 \qquad$" and "4$" lose theirs."""
-    content = _PADDING.sub(" ", content).replace("**", "").strip().rstrip(";,").strip()
+    content = _PADDING.sub(" ", _BULLET.sub("", content)).replace("**", "").strip().rstrip(";,").strip()
     content = content.removesuffix("$").strip() if content.count("$") % 2 and content.endswith("$") else content
     content = content.removeprefix("$").strip() if content.count("$") % 2 and content.startswith("$") else content
     return content.strip()

@@ -32,7 +32,7 @@ _PATTERNS: dict[str, tuple[str, ...]] = {
     ),
     "none": (
         rf"(?:there (?:is|are|exists?) )?no(?: {_KIND}){{0,3}} {_THING}(?: [a-z])?{_WHICH}?",
-        r"none(?: exists?| of (?:them|these|the above))?|nothing|(?:the )?(?:empty|null) set|empty|inconsistent",
+        r"none(?: exists?| of (?:them|these))?|nothing|(?:the )?(?:empty|null) set|empty|inconsistent",
         rf"(?:(?:the )?(?:equation|system|inequality|problem|it) )?has no (?:{_KIND} )?(?:solutions?|roots?)",
         r"\{\s*\}|∅|\\\{\s*\\\}|\\(?:emptyset|varnothing)",
         _NOTHING,

@@ -53,7 +53,7 @@ _TIMES = tuple(
 _WEEKDAY = re.compile(
     r"(?P<weekday>(?i:monday|tuesday|wednesday|thursday|friday|saturday|sunday)|(?:Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun|MON|TUE|WED|THU|FRI|SAT|SUN)\b\.?)(?![A-Za-z])"
 )
-_FILLER = re.compile(r"\b(?:at|on|the|a|of|in|it|is|was|will be|be|local|time|day|month|year)\b|[,;.()]", re.IGNORECASE)
+_FILLER = re.compile(r"\b(?:at|on|the|a|of|in|it|is|was|local|time|day|month|year)\b|[,;.()]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ _WRAP = re.compile(r"\\(?:text\w*|math(?:rm|bf|it|sf)|mbox|operatorname|boxed|fb
 _SPACE = re.compile(r"\\[,!;:> ]|\\q?quad(?![A-Za-z])|~|\s")
 _DELIMITERS = re.compile(r"\$|\\[()\[\]]|\*\*|__|[`*\"“”«»„]")
 _REMARK = re.compile(r"(?<=\S)\s*\([^()]*\)")
+_REASON = re.compile(r"(?<=\w),? (?:because|since)\b.*", re.IGNORECASE | re.DOTALL)
 _HYPHENS = str.maketrans({"‐": "-", "‑": "-", "–": "-", "—": "-", "’": "'", "‘": "'", "&": " & "})  # noqa: RUF001
 _JOINED = re.compile(r"\b(non|semi|co|anti|multi|pre|un)-(?=[a-z])", re.IGNORECASE)
 _BRITISH = {
@@ -26,6 +27,7 @@ _BRITISH = {
     "recognise": "recognize",
     "analyse": "analyze", "defence": "defense", "licence": "license", "aluminium": "aluminum", "jewellery": "jewelry",
     "can't": "cannot",
+    "right-angled": "right",
 }  # fmt: skip
 
 
@@ -34,7 +36,7 @@ def plain_words(text: str) -> str | None:
     plain = unwrapped(text)
     if re.search(r"[\\=+^_<>*|{}\[\]]|(?<!\w)/|/(?!\w)|\d\s*/", plain):
         return None
-    plain = _REMARK.sub(" ", plain)
+    plain = _REASON.sub("", _REMARK.sub(" ", plain))
     return " ".join(re.sub(r"[()!?;:]", " ", plain).split()).strip(".,'- ")
 
 

@@ -35,7 +35,7 @@ _STOP = _ARTICLES | frozenset(
 )
 _NEGATIONS = frozenset(
     "not no never neither nor cannot without none nobody isn't aren't doesn't don't can't won't wasn't didn't false"  # noqa: SIM905
-    " incorrect wrong fails lose loses losing".split()
+    " incorrect wrong fails lose loses losing loser opposite contrary".split()
 )
 _DOUBT = frozenset(
     "or either maybe might could may possibly perhaps probably if unless except but rather instead than likely unknown"  # noqa: SIM905
@@ -102,10 +102,9 @@ def _is_word(word: str) -> bool:
 
 
 def _same_content(told: str, asked: str) -> bool:
-    """Whether two plain texts, or what one says of its subject, have the same content words."""
-    if _items(told) == _items(asked) != []:
-        return True
-    return _items(_predicate(told)) == _items(_predicate(asked)) != []
+    """Whether two plain texts, or one and what the other says of its subject, have the same content words."""
+    told_items, asked_items = _items(told), _items(asked)
+    return [] != asked_items in (told_items, _items(_predicate(told))) or [] != told_items == _items(_predicate(asked))
 
 
 def _predicate(plain: str) -> str:
@@ -122,13 +121,17 @@ def _items(plain: str) -> list[tuple[str, ...]]:
 
 
 def _content(plain: str) -> tuple[str, ...]:
+    """The content words; before the same last word ("right isosceles triangle") their order says nothing."""
     words = _content_words(plain)
-    return tuple(words) if _ORDERED & set(words) or len(words) > 4 else tuple(sorted(words))  # noqa: PLR2004 - adjectives
+    if _ORDERED & set(words) or len(words) > 4:  # noqa: PLR2004 - adjectives and their noun
+        return tuple(words)
+    return (*sorted(words[:-1]), *words[-1:])
 
 
 def _content_words(plain: str) -> list[str]:
     words = [word for word in re.findall(r"[\w'./-]+", plain) if word not in {"-", "'"}]
-    words = words[:-1] if len(words) > 1 and words[-1] == "one" else words  # "the blue one"
+    if len(words) > 2 and words[0].lower() == "the" and words[-1] == "one":  # noqa: PLR2004 - "the blue one"
+        words = words[:-1]
     if words[0:1] == ["A"] and words[1:2] and words[1].islower():
         words = words[1:]  # an article; any other "A" is a name
     return [one_spelling(word) for word in words if word == "A" or word.lower() not in _STOP]
