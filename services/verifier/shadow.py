@@ -124,7 +124,7 @@ class Shadow:
             self._waiting_bytes -= item.ByteSize()
             try:
                 await self._judge(item, ours)
-            except (RetrogradeError, OSError) as error:
+            except RetrogradeError as error:
                 metrics.SHADOW_DROPPED.labels(reason="failed").inc()
                 _log.warning("shadow grading failed", reason=str(error))
 
