@@ -66,6 +66,14 @@ def check_installed() -> None:
         )
 
 
+def _open(url: str) -> ObjectStore:
+    """Raises InvalidInputError that names the setting."""
+    try:
+        return open_store(url)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"shadow_{error}") from error
+
+
 class Shadow:
     """See the module."""
 
@@ -80,7 +88,7 @@ class Shadow:
             tasks=(GRADER,),
         )
         self._pool = Pool(limits)
-        self._records = Records(open_store(settings.shadow_store)) if settings.shadow_store else None
+        self._records = Records(_open(settings.shadow_store)) if settings.shadow_store else None
         self._waiting: asyncio.Queue[tuple[pb.VerifyItem, Grade]] = asyncio.Queue(MAX_WAITING_ITEMS)
         self._waiting_bytes = 0
         self._keeping = asyncio.Lock()

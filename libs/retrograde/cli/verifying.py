@@ -67,7 +67,9 @@ async def verdict_blocks(pairs: Iterable[Pair], limits: Limits = LIMITS) -> Asyn
     """
     running: deque[asyncio.Task[list[verdict_pb2.Grade]]] = deque()
     fault: InvalidInputError | None = None
-    async with Pool(limits) as pool:
+    async with contextlib.AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(Pool(limits))
+        stack.callback(lambda: [task.cancel() for task in running])
         try:
             for block in _blocks(pairs):
                 running.append(asyncio.create_task(pool.verify(block)))

@@ -19,7 +19,7 @@ import sys
 import retrograde.grading
 import retrograde.tasks
 from retrograde.sandbox.child import run_child
-from retrograde.tasks.task import load_task
+from retrograde.tasks.task import TaskError, load_task
 
 MAX_MESSAGE_BYTES = 256
 READY = b"ready"
@@ -30,7 +30,10 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(int(sys.argv[2]))
-    _warm(sys.argv[3:])
+    try:
+        _warm(sys.argv[3:])
+    except TaskError as error:
+        sys.exit(f"error: {error}")
     control.send(READY)
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, MAX_MESSAGE_BYTES, 2)

@@ -52,6 +52,7 @@ class Pool:
         self._runs: set[asyncio.Task[None]] = set()
         self._quick = _Lane(limits.num_workers)
         self._late = _Lane(limits.num_late_workers)
+        self._is_closing = False
 
     async def __aenter__(self) -> Self:
         await self.nursery.__aenter__()
@@ -61,6 +62,7 @@ class Pool:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._is_closing = True
         for run in self._runs:
             run.cancel()
         await asyncio.gather(*self._runs, return_exceptions=True)
@@ -118,6 +120,8 @@ class Pool:
     def _seat_runs(self) -> None:
         """Starts a run for each free seat for which something waits."""
         quick, late = self._quick, self._late
+        if self._is_closing:
+            return
         while quick.num_free and quick.line.num_waiting:
             share = -(-quick.line.num_waiting // self._limits.num_workers)
             self._seat_run(quick, quick.line.take(min(share, self._limits.chunk_items), _CHUNK_BYTES))

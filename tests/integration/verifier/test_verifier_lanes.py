@@ -108,6 +108,15 @@ async def test_slow_items_wait_for_a_late_seat() -> None:
     assert {end.ending for end in ends} == {Ending.DISPLACED}
 
 
+async def test_a_pool_that_is_left_begins_nothing() -> None:
+    """Leaving it while much waits ends its processes and starts no other."""
+    async with Pool(limits(chunk_items=1)) as pool:
+        waiting = asyncio.create_task(pool.verify([item("sleep 0.1")] * 100))
+        await until(pool, 2)
+    assert (pool.workers, pool._runs, pool.num_waiting) == (set(), set(), 98)
+    waiting.cancel()
+
+
 @pytest.mark.parametrize("changes", [{"chunk_items": 1}, {"chunk_items": 7, "num_workers": 3}])
 async def test_grades_do_not_depend_on_the_cut(changes: dict[str, int]) -> None:
     """The same batch of bombs and good answers, cut otherwise over other workers, has the same grades to the letter."""

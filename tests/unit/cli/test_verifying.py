@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from itertools import count
 from pathlib import Path
@@ -127,6 +129,20 @@ def test_verdicts_before_a_fault_are_written(tmp_path: Path, capsys: pytest.Capt
     status, out, err = run_command(capsys, "verify", "--jsonl", str(path))
     assert (status, len(out.splitlines())) == (2, 700)
     assert err.endswith("answers.jsonl: line 701: not JSON (Expecting value); correct or delete the line\n")
+
+
+def test_a_reader_who_has_seen_enough(tmp_path: Path) -> None:
+    """When the pipe closes early, as `| head` does, the command ends at once and says nothing."""
+    path = tmp_path / "answers.jsonl"
+    path.write_text('{"answer": "1", "gold": "1"}\n' * 50_000, "utf-8")
+    command = [sys.executable, "-m", "retrograde.cli", "verify", "--jsonl", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["verdict"] == "correct"
+        process.stdout.close()
+        assert process.wait(60) == 1
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
 
 
 def run_command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

@@ -13,7 +13,8 @@ from retrograde.runtime.errors import InvalidInputError
 from retrograde.v1 import problem_pb2
 from retrograde.v1 import verifier_service_pb2 as pb
 from retrograde.wire.disagreement import Disagreement, read_disagreements
-from services.verifier.shadow import MAX_KEPT_CHARS, Records, check_installed, disagreement, is_sampled, outcome
+from services.verifier.settings import VerifierSettings
+from services.verifier.shadow import MAX_KEPT_CHARS, Records, Shadow, check_installed, disagreement, is_sampled, outcome
 
 CORRECT, INCORRECT = Verdict.CORRECT, Verdict.INCORRECT
 UNPARSABLE, TIMEOUT, ERROR = Verdict.UNPARSABLE, Verdict.TIMEOUT, Verdict.ERROR
@@ -78,6 +79,12 @@ def test_a_long_answer_is_kept_by_its_end() -> None:
     kept = disagreement(item, Grade(CORRECT), Grade(INCORRECT))
     assert len(kept.answer) == MAX_KEPT_CHARS
     assert kept.answer.endswith("the end")
+
+
+def test_a_store_that_cannot_be_opened_is_named() -> None:
+    """The error names the setting, its value and the fix."""
+    with pytest.raises(InvalidInputError, match=r"^shadow_store: 'foo' .* write file:///"):
+        Shadow(VerifierSettings(shadow_store="foo"))
 
 
 def test_without_math_verify_the_error_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
