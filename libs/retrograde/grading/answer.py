@@ -28,8 +28,11 @@ _MAX_CUES = 20  # phrases looked at from the end, for one that tells more than "
 _TAG = re.compile(r"<answer>([^<]{0,5000}(?:<(?!/?answer>)[^<]{0,5000}){0,50})</answer>", re.IGNORECASE)
 _JSON = re.compile(r'"(?:final_?)?answer"\s{0,9}:\s{0,9}("(?:[^"\\\n]|\\.){0,5000}"|[^,}\n]{0,5000})', re.IGNORECASE)
 _CUE = re.compile(
-    r"\b(?:(?:final|correct)\s(?:answer|result|option|choice)s?|answers?|ans)\b(?!\s(?:above|below|choices?\b))"
-    r"(?:[*_}\s]{0,4}(?:[:=]|—|→)|[^.\n:=?!]{0,60}?[\s*_](?:is|are|was|would\sbe|will\sbe|must\sbe|should\sbe|equals)\b)"
+    r"(?:(?<!what )(?<!whether )(?<!if )\b(?:the|my|our|your|final|correct|right|this|an)\s(?:\w{1,12}\s){0,2}"
+    r"(?:answer|(?<=correct\s)option|(?<=correct\s)choice|(?<=final\s)result)s?|(?:^\W{0,9}|(?<=[.!?:;]\s)\W{0,3})(?:\w{1,9}\{)?ans(?:wer)?s?)\b"
+    r"(?:\s?\([^()\n]{1,40}\))?"
+    r"(?:[*_}\s]{0,4}(?:=>|->|[:=—→⇒])|(?:\s(?:to|for|of|in)\s[^.\n:=?!,]{1,60}?|,[^,.\n:=?!]{1,40},)?[\s*_]{1,3}"
+    r"(?:is|are|was|(?:would|will|must|should|has\sto)\sbe|equals|(?:comes|works|turns)\sout\sto\sbe)\b)"
     r"[*_}]{0,3}[ \t]?(?:[:=]|therefore\b|thus\b|then\b|simply\b|that\b)?"
     r"|^[ \t#*_>\d.]{0,8}(?:the\s)?(?:final\s|correct\s)?(?:answers?|conclusion)[*_\s]{0,4}$",
     re.IGNORECASE | re.MULTILINE,
@@ -43,11 +46,14 @@ _IDLE = re.compile(
     r"|found\b|given\b|supposed|expected|in the form|of the form|asked|required|what|now|wrong|incorrect)\b",
     re.IGNORECASE,
 )
-_BULLETS = re.compile(r"\s*(?:^[ \t]*(?:[-*•]|\d{1,2}[.)])[ \t]+[^\n]+\n?){2,}", re.MULTILINE)
-_BULLET = re.compile(r"^[ \t]*(?:[-*•]|\d{1,2}[.)])[ \t]+", re.MULTILINE)
+_BULLETS = re.compile(r"(?:^[ \t]*(?:[-*•]|\d{1,2}[.)]|\([a-h1-9]\))[ \t]+[^\n]+\n?){2,}", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*(?:[-*•]|\d{1,2}[.)]|\([a-h1-9]\))[ \t]+", re.MULTILINE)
 _LABELLED = re.compile(r"\W{0,4}\(?[A-J]\)?[.:)]\W")
+_VERDICT = re.compile(r"[\W_]{0,4}(?:yes|no|true|false)\b[*_]{0,2}[.!;:,]", re.IGNORECASE)
 _FENCE = re.compile(r"\s*```[a-z]*\n?(.*?)(?:```|\Z)", re.DOTALL)
 _CLOSED_DISPLAY = ((r"\]", r"\["), ("$$", "$$"))
+_END = re.compile(r"\\end(\{[A-Za-z*]{1,20}\})\Z")
+_QUOTE_MARKS = re.compile(r"^[ \t]{0,8}(?:```[^\n`]*$|>[ \t]?)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +72,11 @@ def find_answer(text: str) -> Found:
     kept = without_remarks(kept[-MAX_TEXT_CHARS:])
     if not kept.strip():
         return Found(None, "nothing is said")
-    return (
-        _told(kept, outside_quotes(kept), outside_blocks(kept))
-        or _told(kept, kept, kept)
-        or Found(None, "no answer found")
-    )
+    found = _told(kept, outside_quotes(kept), outside_blocks(kept))
+    if found is None:
+        kept = _QUOTE_MARKS.sub("", kept)
+        found = _told(kept, kept, kept)
+    return found or Found(None, "no answer found")
 
 
 def extract_answer(text: str) -> str | None:
@@ -109,16 +115,29 @@ def _tagged(text: str, visible: str) -> str | None:
 
 def _phrased(text: str, visible: str) -> str | None:
     """What follows the last cue that tells more than that the answer is right."""
-    cues = [match.end() for match in deque(_CUE.finditer(visible), maxlen=_MAX_CUES)]
+    cues = [match.span() for match in deque(_CUE.finditer(visible), maxlen=_MAX_CUES)]
     last = len(visible.rstrip())
     cues += [
-        match.start(1)
+        match.span(1)[:1] * 2
         for match in deque(_HASHES.finditer(visible), maxlen=_MAX_CUES)
         if match.end() >= last or _NUMBER.fullmatch(match[1].strip())
     ]
-    told = [_after_cue(text, position) for position in sorted(cues)]
+    cues.sort()
+    told = [
+        _after_cue(text, end)
+        for position, (_, end) in enumerate(cues)
+        if not _goes_on(text, cues[:position], cues[position])
+    ]
     useful = [answer for answer in told if answer and not _IDLE.match(answer)]
     return (useful or told)[-1] if told else None
+
+
+def _goes_on(text: str, before: list[tuple[int, int]], cue: tuple[int, int]) -> bool:
+    """Whether the cue goes on with a sentence that told an answer already: "the answer to (a) is 3 and to (b) ..."."""
+    if not before:
+        return False
+    position, end = before[-1][1], cue[0]
+    return len(sentence_at(text, position)) >= end - position and bool(re.search(r"[\d$\\]", text[position:end]))
 
 
 def _after_cue(text: str, position: int) -> str:
@@ -138,19 +157,35 @@ def _after_cue(text: str, position: int) -> str:
 
 
 def _last_line(text: str, visible: str) -> str | None:
-    """The last line of `text` that is visible, or the display or list it ends."""
+    """The last line of `text` that is visible, or the display or list it ends; with those that "or" joins to it."""
+    parts: list[str] = []
     end = len(visible.rstrip())
-    if not end:
-        return None
+    while end and len(parts) < _MAX_CUES:
+        start, end = _block(visible, end)
+        line = text[start:end]
+        parts.append(_bulleted(text, visible, start, line) if _BULLET.match(line) and visible[:start].strip() else line)
+        end = len(visible[:start].rstrip())
+        start = _line_start(visible, end)
+        joint = visible[start:end].strip(" :*").lower()
+        if joint not in {"or", "and"}:
+            break
+        parts.append(joint)
+        end = len(visible[:start].rstrip())
+    return " ".join(clean(part) for part in reversed(parts)) if len(parts) > 1 else "".join(parts) or None
+
+
+def _block(visible: str, end: int) -> tuple[int, int]:
+    """Where the display, environment or line that ends at `end` begins and ends; a close without opening is left out."""
     for closing, opening in _CLOSED_DISPLAY:
-        start = visible.rfind(opening, 0, end - 2)
-        if visible.endswith(closing, 0, end) and start >= 0:
-            return text[_line_start(visible, start) if "\n" not in visible[start:end] else start : end]
-    start = _line_start(visible, end)
-    line = text[start:end]
-    if _BULLET.match(line) and visible[:start].strip():
-        return _bulleted(text, visible, start, line)
-    return line
+        if visible.endswith(closing, 0, end):
+            start = visible.rfind(opening, 0, end - 2)
+            if start >= 0:
+                return (_line_start(visible, start) if "\n" not in visible[start:end] else start), end
+            end = len(visible[: end - 2].rstrip())
+    line = _line_start(visible, end)
+    environment = _END.search(visible, line, end)
+    start = visible.rfind(f"\\begin{environment[1]}", 0, end) if environment else -1
+    return (start if start >= 0 else line), end
 
 
 def _bulleted(text: str, visible: str, start: int, line: str) -> str:
@@ -179,6 +214,8 @@ def _concluded(told: str) -> str:
     if box:
         return box.strip()
     if len(told) > MAX_TEXT_CHARS // 40 or "\n" in told or _LABELLED.match(told):
+        return clean(told)
+    if _VERDICT.match(told):
         return clean(told)
     spoken = [sentence for sentence in sentences(told) if not is_remark(sentence)] or [told]
     final = next((sentence for sentence in reversed(spoken) if concludes(sentence)), spoken[-1])

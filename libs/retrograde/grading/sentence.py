@@ -21,9 +21,7 @@ _MATH = (
 _MASKED = re.compile(rf'{_MATH}|"[^"\n]*"|“[^“”\n]*”|`[^`\n]*`', re.DOTALL)
 _STOP = re.compile(rf"{_MATH}|\\text\w*\{{[^{{}}\n]*\}}|\\.|[.!?\n]", re.DOTALL)
 _AFTER_STOP = re.compile(r"[\"'”’)*_$\]}]*(?:\s|\Z)")  # noqa: RUF001 - closing quotation marks
-_NEVER_LAST = re.compile(
-    r"(?:\b(?:dr|mrs?|ms|st|prof|jr|sr|vs|e\.g|i\.e|approx|no|fig|eq|cf|resp)|\.\.)\Z", re.IGNORECASE
-)
+_NEVER_LAST = re.compile(r"(?:\b(?:dr|mrs?|ms|st|prof|jr|sr|vs|e\.g|i\.e|approx|fig|eq|cf|resp)|\.\.)\Z", re.IGNORECASE)
 _UNIT = re.compile(
     r"(?:\b(?:[ap]\.?m|in|ft|lbs?|oz|sq|hrs?|mins?|secs?|u\.s|etc|min|max)|\b[A-Za-z]\.[A-Za-z])\Z", re.IGNORECASE
 )
@@ -35,13 +33,14 @@ _NEW_SENTENCE = re.compile(
 )
 _PAIRS = (("**", "**"), ("__", "__"), ("*", "*"), ("_", "_"), ("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"),
           ('"', '"'), ("“", "”"), ("‘", "’"), ("'", "'"), ("``", "''"), ("`", "`"))  # fmt: skip # noqa: RUF001
+_TAGS = re.compile(r"</?(?:b|strong|em|i|u|p|span|code|br)\s?/?>", re.IGNORECASE)
 _BOLD = re.compile(r"(?<![\w)\]}*])\*\*(?=[^\s*])([^*\n]+)(?<=\S)\*\*(?![\w(*])")
 _OPENING = re.compile(
-    r"(?:(?:and so|so|thus|therefore|hence|then|finally|in (?:conclusion|summary|total|all)|consequently|overall"
+    r"(?:(?:and so|so|thus|therefore|hence|then|finally|in (?:conclusion|summary|total|all(?=,))|consequently|overall"
     r"|altogether"
     r"|accordingly|it follows that|(?:so |thus )?we (?:get|have|find|conclude|see|obtain|know)(?: that)?"
     r"|this (?:gives|means)(?: us)?(?: that)?"
-    r"|which (?:gives|means)(?: that)?|that)\b|\\therefore|∴|\\implies|⇒|=>|→)\s*[,:]?\s*",
+    r"|which (?:gives|means)(?: that)?)\b|\\therefore|∴|\\implies|⇒|=>|→)\s*[,:]?\s*",
     re.IGNORECASE,
 )
 _DOUBT = re.compile(
@@ -70,7 +69,7 @@ _VALUE = re.compile(
     re.IGNORECASE,
 )
 _TAIL = re.compile(
-    r",? (?:because|since|instead of|rather than)\b.*"
+    r" \((?:since|because|as|by|using|from|see|rounded)\b[^()]*\)\Z|,? (?:because|since|instead of|rather than)\b.*"
     r"|, (?:which|so|making|giving|as|where|leaving|meaning|(?:and )?not)\b.*",
     re.IGNORECASE,
 )
@@ -128,7 +127,7 @@ def _abbreviates(text: str, start: int, before: str, end: int) -> bool:
 
 def clean(text: str) -> str:
     """`text` without what is around it: emphasis, quotation marks, delimiters of mathematics, the last punctuation."""
-    text = _BOLD.sub(r"\1", text.strip())
+    text = _BOLD.sub(r"\1", _TAGS.sub("", text).strip().rstrip("✓✔✅☑🎉\ufe0f "))
     for _ in range(8):
         bare = _without_ends(text)
         for opening, closing in _PAIRS:
@@ -157,6 +156,11 @@ def _without_ends(text: str) -> str:
         text = text.removeprefix("**").removesuffix("**").strip()
     if text.count("$") % 2 and text.endswith("$") and not text.endswith(r"\$"):
         text = text.removesuffix("$")
+    for opening, closing in ((r"\[", r"\]"), (r"\(", r"\)"), ("{", "}")):
+        if text.endswith(closing) and text.count(closing) > text.count(opening):
+            text = text.removesuffix(closing).rstrip()
+    if text.count("$$") == 1:
+        text = text.removesuffix("$$").rstrip()
     if not _CLOCK.search(text):
         text = text.rstrip(".,;: ") if not text.endswith((r"\,", r"\;", r"\:", "...")) else text
     return re.sub(r"(?<!\\)\\\\\Z", "", text).strip()
@@ -164,7 +168,7 @@ def _without_ends(text: str) -> str:
 
 def conclusion(sentence: str) -> str:
     """What the sentence says its subject is, where that is a value and the sentence has one verb; else the sentence."""
-    told = re.sub(r"\A(?:[-*•]\s+)?", "", sentence.strip()) if len(sentence) > 3 else sentence  # noqa: PLR2004 - "- 3"
+    told = re.sub(r"\A(?:[-*•]\s+(?=[A-Z][a-z])|\W{0,3}[Ss]tep \d+\W{1,5})", "", sentence.strip())
     if len(told) > _MAX_PROSE_CHARS or "\n" in told:
         return sentence
     told = without_opening(" ".join(told.split()))
@@ -214,6 +218,8 @@ def _after_copula(told: str) -> str | None:
     if len(found) != 1 or _DOUBT.search(masked):
         return None
     subject, value = told[: found[0].start()], told[found[0].end() :].strip().lstrip(": ")
+    if _VALUE.match(masked) and re.search(r",|\b(?:and|while|but)\b", subject):
+        return None  # "5 and the other is 6"
     if "," in subject and ("=" not in subject or _GIVEN.match(subject)):
         subject = subject.rsplit(",", 1)[1]
     if not subject.strip() or re.search(r"[=;<>]|\bor\b|\A\s*(?:and|while)\b", subject):

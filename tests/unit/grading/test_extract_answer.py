@@ -145,6 +145,89 @@ KEPT_WHOLE = [
     "x=3, y is 4",
 ]
 
+REAL_ENDINGS = [
+    ("To answer this, we note there are 12 ways. So x = 5.", "x = 5"),
+    ("The answer is $5$ and the other is $6$.", "$5$ and the other is $6$"),
+    ("The final answer is 42 ✓", "42"),
+    ("**Final Answer: $\\dfrac{3}{4}$**", "\\dfrac{3}{4}"),
+    ("\\textbf{Final Answer: 42}", "42"),
+    ("\\textbf{Answer:} 42", "42"),
+    ("\\[ \\text{Answer: } 42 \\]", "42"),
+    ("$$\\text{The answer is } 42$$", "42"),
+    ("The answer is $x = 5$ (since $x$ must be positive).", "x = 5"),
+    ("Answer (in meters): 5", "5"),
+    ("Answer => 5", "5"),
+    ("Answer → 5", "5"),
+    ("The answer comes out to be 9.", "9"),
+    ("```\nx = 5\n```", "x = 5"),
+    ("> **5**", "5"),
+    ("\\begin{align*}\nx &= 5\n\\end{align*}", "\\begin{align*}\nx &= 5\n\\end{align*}"),
+    ("We find\n\\begin{align*}\nx &= 5\n\\end{align*}", "\\begin{align*}\nx &= 5\n\\end{align*}"),
+    ("**Answer:**\n(a) 3\n(b) 4", "3, 4"),
+    ("**Answer: (B) 12**", "(B) 12"),
+    ("Answer: The answer is (D) 12.", "(D) 12"),
+    ("- x + 3", "- x + 3"),
+    ("No. It is not possible.", "No. It is not possible"),
+    ("The answer is no. Therefore nothing works.", "no"),
+    ("I wonder what the answer is\nwe first compute 3.\nx = 4", "x = 4"),
+    ("<b>42</b>", "42"),
+    ("Hence, the value of $k$ is $\\frac{3}{4}$.", "\\frac{3}{4}"),
+    ("Thus $a+b = \\mathbf{7}$.", "a+b = \\mathbf{7}"),
+    (
+        "Therefore, Natalia sold 72 clips altogether in April and May.",
+        "Natalia sold 72 clips altogether in April and May",
+    ),
+    ("The probability is 1/2 or 50%.", "1/2 or 50%"),
+    ("The solution set is $\\{x \\mid x > 3\\}$.", "\\{x \\mid x > 3\\}"),
+    ("For $x=3$, the value is 7.", "7"),
+    ("The answer is\n\n42", "42"),
+    ("So the answer is $\\dfrac{\\sqrt{3}}{2}$, which is about 0.866.", "\\dfrac{\\sqrt{3}}{2}"),
+    ("The answer is $(1, 2)$.", "(1, 2)"),
+    ("The ordered pair is (1, 2).", "(1, 2)"),
+    ("The answer is .5", ".5"),
+    ("Answer: -5", "-5"),
+    (
+        "In conclusion, the minimum value is $-\\frac{1}{4}$, attained at $x = \\frac12$.",
+        "$-\\frac{1}{4}$, attained at $x = \\frac12$",
+    ),
+    ("The answer is five.", "five"),
+    ("Alice, not Bob", "Alice"),
+    ("The answer is that Alice wins.", "Alice wins"),
+    ("Answer: True", "True"),
+    ("Step 1: 3+4=7\nStep 2: 7*2=14", "7*2=14"),
+    ("The answers are 3 and 4.", "3 and 4"),
+    ("answer: 3:00 PM", "3:00 PM"),
+    ("The time is 3:00 PM", "3:00 PM"),
+    ("Final answer: A", "A"),
+    ("The correct choice is **C**.", "C"),
+    ("### Answer: 5", "5"),
+    ("Let x be the answer. Then x = 5.", "x = 5"),
+    ("The answer is 5. Is that right? Yes.", "5"),
+    ("That day is Monday.", "That day is Monday"),
+    ("**Answer**\n\n**42**", "42"),
+    ("It has 5 ft. 3 in. left", "It has 5 ft. 3 in. left"),
+    ("Answer: 5 ft. 3 in.", "5 ft. 3 in"),
+    ("My final answer is therefore \\(\\frac{7}{8}\\)", "\\frac{7}{8}"),
+    ("The answer in simplest form is $\\frac{7}{8}$.", "\\frac{7}{8}"),
+    ("The answer to part (a) is 3, and the answer to part (b) is 4.", "3, and the answer to part (b) is 4"),
+    ("x=1\n\\]", "x=1"),
+    ("Answer: x = 3, y = 4, z = 5", "x = 3, y = 4, z = 5"),
+    ("The answer is 12.\n\n---\n\n*Note: this uses the formula.*", "12"),
+    ("The number of ways is $\\binom{5}{2} = 10$.", "\\binom{5}{2} = 10"),
+    ("There are 12 of them, so the answer is 12/4 = 3.", "12/4 = 3"),
+    ("The domain is all real numbers.", "The domain is all real numbers"),
+    ("Thus, $n = 7$ is the smallest.", "$n = 7$ is the smallest"),
+    ("Hence $f(x) = x$ or $f(x) = -x$.", "$f(x) = x$ or $f(x) = -x$"),
+    ("The equation of the line is $y = 2x + 1$.", "y = 2x + 1"),
+    ("The remainder when 7 is divided by 4 is 3.", "The remainder when 7 is divided by 4 is 3"),
+    ("1", "1"),
+    ("x", "x"),
+    ("The answer is A.", "A"),
+    ("A: 2", "A: 2"),
+    ("$$\n3\n$$\nor\n$$\n4\n$$", "3 or 4"),
+    ("3\nor\n4", "3 or 4"),
+]
+
 QUOTED = [
     ('A pupil said "the answer is 7".\nThe answer is 8.', "8"),
     ("The answer is 8.\n> The answer is 7.", "8"),
@@ -221,6 +304,12 @@ def test_a_sentence_with_one_verb_gives_its_value(text: str, answer: str) -> Non
 def test_a_sentence_that_says_more_is_kept_whole(text: str) -> None:
     """Formulas, negations, conditions, choices and sentences with two verbs are not cut."""
     assert find_answer(f"{text}.").answer == text
+
+
+@pytest.mark.parametrize(("text", "answer"), REAL_ENDINGS)
+def test_endings_of_real_completions_are_read(text: str, answer: str) -> None:
+    """Headings, marks, reasons in parentheses, answers to parts and choices between lines, as models write them."""
+    assert find_answer(text).answer == answer
 
 
 @pytest.mark.parametrize(("text", "answer"), QUOTED)
