@@ -6,11 +6,12 @@ CACHE  := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/retrograde
 BUF_VERSION := 1.75.0
 BIN    := .venv/bin
 STAMP  := .venv/.installed
+FUZZ   := $(CACHE)/fuzz
 BUF    := $(CACHE)/buf-$(BUF_VERSION)/node_modules/.bin/buf
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RETROGRADE_BUF := $(BUF)
 
-.PHONY: help setup demo demo-smollm2 test test-fast bench base-model protos fmt lint types layers size verifier-accuracy requirements clean
+.PHONY: help setup demo demo-smollm2 test test-fast bench fuzz base-model protos fmt lint types layers size verifier-accuracy requirements clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -46,6 +47,15 @@ test-fast: setup ## the tests that need Python only
 
 bench: setup ## figures against others and against bounds, into build/bench.json; ONLY=name,... for some
 	$(BIN)/python -m benchmarks $(ONLY)
+
+fuzz: $(FUZZ)/.installed ## the grader against a fuzzer that watches coverage (Linux); SECONDS=600
+	$(FUZZ)/bin/python tools/fuzz_grader.py $(or $(SECONDS),600)
+
+$(FUZZ)/.installed: requirements/fuzz.txt $(STAMP)
+	@echo "setup: installing the fuzzer into $(FUZZ)"
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FUZZ)
+	$(BIN)/uv pip sync --quiet --require-hashes --python $(FUZZ)/bin/python requirements/fuzz.txt
+	@touch $@
 
 base-model: $(STAMP) ## trains the shipped base model of the countdown recipe again, from nothing
 	$(BIN)/python tools/base_model/train.py
