@@ -40,12 +40,14 @@ def run_child(connection: socket.socket, progress_fileno: int, memory_bytes: int
 
 
 def limit_memory(extra_bytes: int) -> None:
-    """Lets this process map `extra_bytes` more than it has now (RLIMIT_AS), and leave no core behind."""
+    """Lets this process map `extra_bytes` more than it has now (RLIMIT_AS), leave no core, and go first if memory ends."""
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     with contextlib.suppress(OSError), open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - forked
         used = int(statm.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + extra_bytes,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:  # noqa: PTH123
+        score.write("1000")
 
 
 def _answer(connection: socket.socket, progress: Progress, request: pb.VerifyRequest) -> None:

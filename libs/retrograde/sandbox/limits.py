@@ -20,11 +20,16 @@ class Limits(BaseModel):
         ge=1,
         description="Further children, for items that take longer than late_seconds: they take no seat from others.",
     )
-    deadline_seconds: float = Field(5.0, gt=0, description="Wall time of one item; then its child is killed: TIMEOUT.")
+    deadline_seconds: float = Field(5.0, gt=0, description="Wall time of one item, from its beginning; then its child is killed: TIMEOUT.")
     late_seconds: float = Field(
         0.25, gt=0, description="After this at one item, a child gives back the rest of its chunk, and its seat."
     )
-    memory_bytes: int = Field(1 << 30, ge=1 << 24, description="Address space a child may take beyond the warm start.")
+    memory_bytes: int = Field(
+        1 << 28,
+        ge=1 << 24,
+        description="Address space a child may take beyond the warm start; all of them together this much times "
+        "num_workers + num_late_workers.",
+    )
     chunk_items: int = Field(64, ge=1, description="Items sent to a child at once, at most.")
     max_queued_items: int = Field(
         200_000, ge=1, description="Items waiting over all requests; more are refused until some are done."

@@ -15,12 +15,14 @@ import pytest
 
 from retrograde.cli import verifying
 from retrograde.cli.__main__ import main
-from retrograde.cli.judging import TASK
+from retrograde.cli.judging import TASK, BareAnswer
 from retrograde.cli.verifying import Pair, read_pairs, verdict_blocks, write_verdicts
 from retrograde.core.problem import Problem, Verdict
 from retrograde.runtime.adapters.directory_store import DirectoryStore
 from retrograde.runtime.errors import InvalidInputError
+from retrograde.sandbox.limits import Limits
 from retrograde.wire.disagreement import Disagreement, Opinion
+from tests.integration.verifier.serving import HOSTILE
 
 
 def judge(answer: str, gold: str) -> Verdict:
@@ -90,6 +92,22 @@ def test_lines_come_in_order() -> None:
 def test_nothing_to_judge() -> None:
     """An empty file has no verdicts."""
     assert verdicts([]) == []
+
+
+def test_a_line_that_hangs_or_kills_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a timeout or an error, never incorrect, and the lines beside it keep their verdicts and places."""
+    monkeypatch.setattr(BareAnswer, "name", HOSTILE)
+    limits = Limits(tasks=(HOSTILE,), deadline_seconds=1.0)
+    texts = ["ok", "loop", "no", "abort", "ok"]
+    out = io.StringIO()
+
+    async def write() -> None:
+        async for block in verdict_blocks([Pair(text, "ok") for text in texts], limits):
+            out.write(block)
+
+    asyncio.run(write())
+    found = [json.loads(line)["verdict"] for line in out.getvalue().splitlines()]
+    assert found == ["correct", "timeout", "incorrect", "error", "correct"]
 
 
 def test_half_a_surrogate_pair_is_judged() -> None:
