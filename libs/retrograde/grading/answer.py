@@ -38,6 +38,8 @@ _CUE = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _CUE_END = re.compile(r"\A[ \t:}]*(?:(?:\*{1,3}|_{1,2})(?=[\s:]|\Z))?[ \t:}]*")
+_DENIAL = re.compile(r"(?:n['’]t|\b(?:not|never|cannot|unlikely|false|wrong))\b[^,.;:!?\n]*\Z", re.IGNORECASE)  # noqa: RUF001
+_TURN = re.compile(r"\b(?:so|therefore|hence|thus|but|because|since|then)\b", re.IGNORECASE)
 _HASHES = re.compile(r"^[ \t]{0,8}#{4}[ \t]+(\S[^\n]{0,5000})", re.MULTILINE)
 _NUMBER = re.compile(r"[-+$€£]{0,3}\d[\d,./]*\s?%?\.?")
 _IDLE = re.compile(
@@ -115,7 +117,8 @@ def _tagged(text: str, visible: str) -> str | None:
 
 def _phrased(text: str, visible: str) -> str | None:
     """What follows the last cue that tells more than that the answer is right."""
-    cues = [match.span() for match in deque(_CUE.finditer(visible), maxlen=_MAX_CUES)]
+    found = deque(_CUE.finditer(visible), maxlen=_MAX_CUES)
+    cues = [match.span() for match in found if not _is_denied(visible[max(0, match.start() - 80) : match.start()])]
     last = len(visible.rstrip())
     cues += [
         match.span(1)[:1] * 2
@@ -130,6 +133,12 @@ def _phrased(text: str, visible: str) -> str | None:
     ]
     useful = [answer for answer in told if answer and not _IDLE.match(answer)]
     return (useful or told)[-1] if told else None
+
+
+def _is_denied(before: str) -> bool:
+    """Whether the clause that leads to a cue denies it: "I don't think that the answer is 5"."""
+    match = _DENIAL.search(before)
+    return match is not None and not _TURN.search(match.group())
 
 
 def _goes_on(text: str, before: list[tuple[int, int]], cue: tuple[int, int]) -> bool:
@@ -153,7 +162,8 @@ def _after_cue(text: str, position: int) -> str:
         if bullets:
             return clean(", ".join(_BULLET.sub("", line).strip() for line in bullets.group().strip().splitlines()))
         window = window.lstrip("#*_ ")
-    return _concluded(sentence_at(window))
+    told = sentence_at(window)
+    return "" if window[len(told) : len(told) + 1] == "?" else _concluded(told)
 
 
 def _last_line(text: str, visible: str) -> str | None:
@@ -175,7 +185,7 @@ def _last_line(text: str, visible: str) -> str | None:
 
 
 def _block(visible: str, end: int) -> tuple[int, int]:
-    """Where the display, environment or line that ends at `end` begins and ends; a close without opening is left out."""
+    """Where the display, environment or line that ends at `end` begins and ends; a lone close is left out."""
     for closing, opening in _CLOSED_DISPLAY:
         if visible.endswith(closing, 0, end):
             start = visible.rfind(opening, 0, end - 2)

@@ -17,10 +17,13 @@ _MARK = re.compile(
 )
 _GLUE = re.compile(
     r"(?:[\s$,;&()=]|\*\*|\\[()\[\],;:! \\]|\\(?:q?quad|lor|vee|land|wedge|approx)(?![A-Za-z])"
-    r"|\\(?:text|textrm|mbox|mathrm)\{[\s,]*(?:and|or)?[\s,]*\}|\b(?:and|or|also)\b|\b[A-Za-z](?:_\{?\w\}?)?(?=\s*=))*"
+    r"|\\(?:text|textrm|mbox|mathrm)\{[\s,]*(?:and|or)?[\s,]*\}|\b(?:and|or|also|else|maybe|perhaps|possibly)\b|\b[A-Za-z](?:_\{?\w\}?)?(?=\s*=))*"
 )
 _DENIED = re.compile(
     r"(?:\bnot|n't|\brather than|\binstead of|\bnever)\s+(?:equal to\s+)?[$\\(\[\s*]*\Z", re.IGNORECASE
+)
+_REFUTED = re.compile(
+    r"[$\\)\]\s*]*(?:\?|(?:is|was) (?:wrong|incorrect|false|not (?:right|correct|the)\b))", re.IGNORECASE
 )
 _MAX_GLUE_CHARS = 80
 
@@ -57,18 +60,24 @@ def boxes(text: str) -> list[Box]:
 def final_boxes(text: str, visible: str) -> tuple[str | None, str] | None:
     r"""(the answer in the last box or boxes, reason); None where `visible`, `text` without quotes, holds no box.
 
-    The answer is None where the last box is empty, denied ("not \boxed{3}") or never closed.
+    The answer is None where the last box is empty, or never closed, or every box is denied.
     """
     found = boxes(visible)
     if not found:
         return None
-    told = [box for box in found if not _DENIED.search(visible[max(0, box.start - 40) : box.start])]
+    told = [box for box in found if not _is_denied(visible, box)]
     if not told:
         return None, "the box is denied"
     if _is_open(told, text):
         return None, "the box is never closed"
     answer = _joined([Box(box.start, box.end, _content(text, box)) for box in told], text)
     return (answer, "the last box") if answer else (None, "the box is empty")
+
+
+def _is_denied(text: str, box: Box) -> bool:
+    r"""Whether what stands right before or after the box takes it back or only asks: "not \boxed{3}", "\boxed{3}?"."""
+    before, after = text[max(0, box.start - 40) : box.start], text[box.end : box.end + 40]
+    return bool(_DENIED.search(before) or _REFUTED.match(after))
 
 
 def _is_open(found: list[Box], text: str) -> bool:

@@ -39,6 +39,7 @@ JOINED_BOXES = [
     ("\\boxed{3} or \\boxed{4}", "3 or 4"),
     ("$\\boxed{3} \\text{ or } \\boxed{4}$", "3 or 4"),
     ("\\boxed{1}\\boxed{2}", "1, 2"),
+    ("Either \\boxed{5} or maybe \\boxed{6}", "5 or 6"),
     ("\\boxed{\\frac12} = \\boxed{0.6}", "\\frac12 = 0.6"),
     ("(\\boxed{2}, \\boxed{1})", "(2, 1)"),
     ("\\boxed{1}. Then \\boxed{2}, \\boxed{3}", "2, 3"),
@@ -86,6 +87,8 @@ PHRASES = [
     ("The answer is 42. Let me check: the answer is correct.", "42"),
     ("The answer is approximately 3.14", "approximately 3.14"),
     ("So the answer must be 9.", "9"),
+    ("It is not 4, so the answer is 5.", "5"),
+    ("The answer is 5. I don't think the answer is 6.", "5"),
     ("My answer, therefore, is 10", "10"),
     ("The solutions are as follows.\nAnswer:\n- 3\n- 4", "3, 4"),
     ("The answer is 5! ways", "5! ways"),
@@ -143,6 +146,9 @@ KEPT_WHOLE = [
     "It is either 3 or 4",
     "the set of x such that x is 3",
     "x=3, y is 4",
+    "I don't think the answer is 5",
+    "It can't be that the answer is 5",
+    "5 is not the answer",
 ]
 
 REAL_ENDINGS = [
@@ -259,6 +265,9 @@ NOTHING = [
     ("\\boxed{5} and \\boxed{6", "the box is never closed"),
     ("\\boxed{\\boxed{5} or 6", "the box is never closed"),
     ("The answer is not \\boxed{5}", "the box is denied"),
+    ("\\boxed{5} is wrong", "the box is denied"),
+    ("Is it $\\boxed{5}$?", "the box is denied"),
+    ("The answer is 5? No.", "the answer is empty"),
     ("The answer is", "the answer is empty"),
     ("Hope this helps!", "nothing is said"),
 ]
