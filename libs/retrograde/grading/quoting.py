@@ -51,13 +51,20 @@ def without_thinking(text: str) -> str | None:
 
 def without_remarks(text: str) -> str:
     """`text` without the remarks that close it ("Hope this helps!", "Q.E.D.", a rule), right-stripped."""
-    text = text.rstrip()
-    while text:
-        start = text.rfind("\n") + 1
-        if not is_remark(text[start : start + _MAX_REMARK_CHARS + 1]):
-            return text
-        text = text[:start].rstrip()
-    return text
+    end = _trimmed(text, len(text))
+    while end:
+        start = text.rfind("\n", 0, end) + 1
+        if not is_remark(text[start : min(end, start + _MAX_REMARK_CHARS + 1)]):
+            break
+        end = _trimmed(text, start)
+    return text[:end]
+
+
+def _trimmed(text: str, end: int) -> int:
+    """`end` without the white space before it; counted, not copied, as there may be a remark on every line."""
+    while end and text[end - 1].isspace():
+        end -= 1
+    return end
 
 
 def is_remark(line: str) -> bool:
