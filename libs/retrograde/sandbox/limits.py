@@ -20,7 +20,9 @@ class Limits(BaseModel):
         ge=1,
         description="Further children, for items that take longer than late_seconds: they take no seat from others.",
     )
-    deadline_seconds: float = Field(5.0, gt=0, description="Wall time of one item, from its beginning; then its child is killed: TIMEOUT.")
+    deadline_seconds: float = Field(
+        5.0, gt=0, description="Wall time of one item, from its beginning; then its child is killed: TIMEOUT."
+    )
     late_seconds: float = Field(
         0.25, gt=0, description="After this at one item, a child gives back the rest of its chunk, and its seat."
     )
