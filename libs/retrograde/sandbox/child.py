@@ -40,7 +40,7 @@ def run_child(connection: socket.socket, progress_fileno: int, memory_bytes: int
 
 
 def limit_memory(extra_bytes: int) -> None:
-    """Lets this process map `extra_bytes` more than it has now (RLIMIT_AS), and go first if the machine's memory ends."""
+    """Lets this process map `extra_bytes` more than it has now, and go first if the machine's memory ends."""
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     with contextlib.suppress(OSError), open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - forked
         used = int(statm.read().split()[0]) * resource.getpagesize()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -126,6 +127,14 @@ async def test_grades_do_not_depend_on_the_cut(changes: dict[str, int]) -> None:
     async with Pool(limits(deadline_seconds=60.0, **changes)) as pool:
         assert await pool.verify(messages) == expected
         assert await pool.verify(messages[::-1]) == expected[::-1]
+
+
+async def test_children_go_first_when_memory_ends() -> None:
+    """The kernel, out of memory, ends a child before the service that watches it."""
+    async with Pool(limits(num_workers=1)) as pool:
+        await pool.verify([item("ok")])
+        (worker,) = pool.workers
+        assert Path(f"/proc/{worker.pid}/oom_score_adj").read_text() == "1000\n"
 
 
 def test_children_are_warm() -> None:
