@@ -30,9 +30,9 @@ from services.verifier.settings import VerifierSettings
 
 BATCH_ITEMS = 512
 MIN_SECONDS = 1.0  # work of one arm in one repetition, at least
-NUM_HOSTILE_ITEMS = 2160
+NUM_HOSTILE_ITEMS = 1120  # 56 bombs, seven for each seat of late items
 BOMB_SHARE = 0.05
-HOSTILE = {"deadline_seconds": 1.0, "late_seconds": 0.05, "tasks": [TASK.name]}
+HOSTILE = {"tasks": [TASK.name]}
 
 Draw = Callable[[random.Random, int], list[Told]]
 
@@ -102,14 +102,14 @@ def _opener(draw: Draw) -> Callable[[], contextlib.AbstractContextManager[Arms]]
     return open_arms
 
 
-def good_answers_bound(bomb_share: float, clean_rate: float, num_processes: int, deadline_seconds: float) -> float:
+def good_answers_bound(bomb_share: float, clean_rate: float, num_seats: int, deadline_seconds: float) -> float:
     """The most good answers per second while `bomb_share` (p) of the items hang: the smaller of two.
 
     The core grades `clean_rate` items per second, of which 1 - p are good: (1 - p) x clean rate. And a bomb holds one
-    of S processes for its deadline D, so at most S / D of them end per second, and (1 - p) / p good answers come with
-    each: (1 - p) x S / (p x D).
+    of L seats for its deadline D, so at most L / D of them end per second, and (1 - p) / p good answers come with each:
+    (1 - p) x L / (p x D).
     """
-    return (1 - bomb_share) * min(clean_rate, num_processes / (bomb_share * deadline_seconds))
+    return (1 - bomb_share) * min(clean_rate, num_seats / (bomb_share * deadline_seconds))
 
 
 class _Siege:
@@ -143,23 +143,20 @@ class _Siege:
         """The most good answers per second; the clean rate is measured now, on the same items without bombs."""
         clean = [item for item in self._items if item[1] != HANG]
         self._clean_rates.append(_rate(lambda: self._verifier.verify(clean), len(clean)))
-        return good_answers_bound(
-            BOMB_SHARE, self._clean_rates[-1], self._num_processes, self._settings.deadline_seconds
-        )
+        return self._bound_of(self._settings.num_late_workers, self._clean_rates[-1])
 
-    @property
-    def _num_processes(self) -> int:
-        return 1 + self._settings.num_late_workers
+    def _bound_of(self, num_seats: int, clean_rate: float) -> float:
+        return good_answers_bound(BOMB_SHARE, clean_rate, num_seats, self._settings.deadline_seconds)
 
     def note(self) -> str:
         """The bound's two sides, and what became of the bombs."""
         clean = statistics.median(self._clean_rates)
-        of_one = good_answers_bound(BOMB_SHARE, clean, 1, self._settings.deadline_seconds)
         verdicts = ", ".join(f"{number} {verdict.value}" for verdict, number in self._timeouts.items())
         return (
             f"good answers/s with {BOMB_SHARE:.0%} hanging, against min((1 - p) x clean rate of {clean:.0f}/s, "
-            f"(1 - p) x S / (p x D)), S = {self._num_processes} processes, D = {self._settings.deadline_seconds:g} s "
-            f"({of_one:.3g}/s if S were 1); the bombs: {verdicts}"
+            f"(1 - p) x L / (p x D)), L = {self._settings.num_late_workers} seats for late items "
+            f"(for one: {self._bound_of(1, clean):.3g}/s), D = {self._settings.deadline_seconds:g} s; "
+            f"the bombs: {verdicts}"
         )
 
 
