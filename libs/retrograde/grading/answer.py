@@ -48,8 +48,8 @@ _IDLE = re.compile(
     r"|found\b|given\b|supposed|expected|in the form|of the form|asked|required|what|now|wrong|incorrect)\b",
     re.IGNORECASE,
 )
-_BULLETS = re.compile(r"(?:^[ \t]*(?:[-*•]|\d{1,2}[.)]|\([a-h1-9]\))[ \t]+[^\n]+\n?){2,}", re.MULTILINE)
-_BULLET = re.compile(r"^[ \t]*(?:[-*•]|\d{1,2}[.)]|\([a-h1-9]\))[ \t]+", re.MULTILINE)
+_BULLETS = re.compile(r"(?:^[ \t]*(?:[-*•]|\d{1,2}[.)]|\*{0,2}\([a-h1-9]\)\*{0,2})[ \t]+[^\n]+\n?){2,}", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*(?:[-*•]|\d{1,2}[.)]|\*{0,2}\([a-h1-9]\)\*{0,2})[ \t]+", re.MULTILINE)
 _LABELLED = re.compile(r"\W{0,4}\(?[A-J]\)?[.:)]\W")
 _VERDICT = re.compile(r"[\W_]{0,4}(?:yes|no|true|false)\b[*_]{0,2}[.!;:,]", re.IGNORECASE)
 _FENCE = re.compile(r"\s*```[a-z]*\n?(.*?)(?:```|\Z)", re.DOTALL)
@@ -195,7 +195,7 @@ def _block(visible: str, end: int) -> tuple[int, int]:
     line = _line_start(visible, end)
     environment = _END.search(visible, line, end)
     start = visible.rfind(f"\\begin{environment[1]}", 0, end) if environment else -1
-    return (start if start >= 0 else line), end
+    return (_line_start(visible, start) if start >= 0 else line), end
 
 
 def _bulleted(text: str, visible: str, start: int, line: str) -> str:

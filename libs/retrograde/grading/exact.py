@@ -1,6 +1,7 @@
 """Exact rational arithmetic on expressions, each operation gated by what it would cost.
 
 `rational(expression)` is its value as a Fraction, or None where it has none (a variable, an irrational root, sin 1).
+A quantity's value is that in base units; a numeral's, that in its base.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 
-from retrograde.grading.expression import Apply, CostError, Expression, Number
+from retrograde.grading.expression import Apply, CostError, Expression, Number, Quantity
 
-MAX_BITS = 20_000  # of a numerator or denominator on the way
-MAX_FACTORIAL = 1_000
+MAX_BITS = 100_000  # of a numerator or denominator on the way
+MAX_FACTORIAL = 5_000
 
 
 class UndefinedError(ArithmeticError):
@@ -23,14 +24,17 @@ def rational(expression: Expression) -> Fraction | None:
     """The exact value, or None. Raises CostError where finding it would take too much, UndefinedError for 1/0."""
     if isinstance(expression, Number):
         return expression.value / 100 if expression.percent else expression.value
+    if isinstance(expression, Quantity):
+        value = rational(expression.value)
+        return None if value is None else _checked(value * expression.unit.size)
     if not isinstance(expression, Apply) or expression.operation not in _OPERATIONS:
         return None
     values: list[Fraction] = []
     for argument in expression.arguments:
-        value = rational(argument)
-        if value is None:
+        part = rational(argument)
+        if part is None:
             return None
-        values.append(value)
+        values.append(part)
     return _checked(_OPERATIONS[expression.operation](*values))
 
 
@@ -92,12 +96,47 @@ def _factorial(value: Fraction) -> Fraction | None:
     return Fraction(math.factorial(int(value)))
 
 
+def _double_factorial(value: Fraction) -> Fraction | None:
+    if value.denominator != 1 or value < 0:
+        return None
+    if value > MAX_FACTORIAL:
+        raise CostError(f"a double factorial above {MAX_FACTORIAL}!!")
+    return Fraction(math.prod(range(int(value), 0, -2)))
+
+
 def _binomial(top: Fraction, bottom: Fraction) -> Fraction | None:
     if top.denominator != 1 or bottom.denominator != 1 or min(top, bottom) < 0:
         return None
-    if max(top, bottom) > MAX_FACTORIAL:
-        raise CostError(f"a binomial above {MAX_FACTORIAL}")
+    if min(bottom, abs(top - bottom)) * bits(top) > MAX_BITS:
+        raise CostError(f"a binomial of more than {MAX_BITS} bits")
     return Fraction(math.comb(int(top), int(bottom)))
+
+
+def _integers(function: Callable[..., int]) -> Callable[..., Fraction | None]:
+    """`function` of whole numbers; None of others."""
+
+    def apply(*values: Fraction) -> Fraction | None:
+        if any(value.denominator != 1 for value in values):
+            return None
+        return Fraction(function(*(int(value) for value in values)))
+
+    return apply
+
+
+def _modulo(value: Fraction, modulus: Fraction) -> Fraction:
+    if not modulus:
+        raise UndefinedError("a remainder by zero")
+    return value % modulus
+
+
+def _based(digits: Fraction, base: Fraction) -> Fraction | None:
+    """The value of a numeral written in a base of 2 to 10; None where a digit is too large."""
+    if digits.denominator != 1 or base.denominator != 1 or not 2 <= base <= 10 or bits(digits) > MAX_BITS // 10:  # noqa: PLR2004 - see above
+        return None
+    text = str(int(digits)).lstrip("-")
+    if any(int(digit) >= base for digit in text):
+        return None
+    return Fraction(int(text, int(base)) * (-1 if digits < 0 else 1))
 
 
 _OPERATIONS: dict[str, Callable[..., Fraction | None]] = {
@@ -109,5 +148,14 @@ _OPERATIONS: dict[str, Callable[..., Fraction | None]] = {
     "pow": _power,
     "root": _root,
     "factorial": _factorial,
+    "factorial2": _double_factorial,
     "binom": _binomial,
+    "floor": lambda a: Fraction(math.floor(a)),
+    "ceil": lambda a: Fraction(math.ceil(a)),
+    "mod": _modulo,
+    "max": max,
+    "min": min,
+    "gcd": _integers(math.gcd),
+    "lcm": _integers(math.lcm),
+    "base": _based,
 }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+
+from retrograde.grading.units import Unit
 
 
 class UnreadableError(ValueError):
@@ -40,8 +42,20 @@ class Apply:
 
 
 @dataclass(frozen=True, slots=True)
+class Quantity:
+    """A value with a unit of measurement."""
+
+    value: Expression
+    unit: Unit
+
+
+@dataclass(frozen=True, slots=True)
 class Collection:
-    """Several answers: `kind` is "{}" (a set), "," (a bare list), "()" "[]" "(]" "[)" (a tuple or an interval)."""
+    """Several answers.
+
+    `kind` is "{}" (a set), "," (a bare list), "or" (a list of alternatives), "()" "[]" "(]" "[)" "][" (a tuple or an
+    interval), "cup" "cap" "setminus" (of sets), "matrix" (of "()" rows), ":" (a ratio of three or more).
+    """
 
     kind: str
     items: tuple[Expression, ...]
@@ -49,14 +63,28 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A chain like `x = 3` or `1 < x <= 2`: n sides and n - 1 signs."""
+    """A chain like `x = 3`, `1 < x <= 2` or `n ~= 1.4`: n sides and n - 1 signs."""
 
     sides: tuple[Expression, ...]
     signs: tuple[str, ...]
 
 
-Expression = Number | Symbol | Apply | Collection | Relation
+@dataclass(frozen=True, slots=True)
+class Family:
+    """All values of `body` as its integer `parameters` run from `first` on (None: over all integers).
+
+    Where the range is not declared it is taken from what the family is compared with.
+    """
+
+    body: Expression
+    parameters: frozenset[str]
+    first: int | None = None
+    is_declared: bool = True
+
+
+Expression = Number | Symbol | Apply | Quantity | Collection | Relation | Family
 CONSTANTS = frozenset({"pi", "e", "i", "oo"})
+DOMAINS = frozenset({"\\Z", "\\N", "\\W", "\\Q", "\\R", "\\C"})
 
 
 def children(expression: Expression) -> tuple[Expression, ...]:
@@ -68,8 +96,29 @@ def children(expression: Expression) -> tuple[Expression, ...]:
             return items
         case Relation(sides, _):
             return sides
+        case Quantity(value, _):
+            return (value,)
+        case Family(body, _):
+            return (body,)
         case _:
             return ()
+
+
+def rebuilt(expression: Expression, change: Callable[[Expression], Expression]) -> Expression:
+    """`expression` with `change` made to each of its direct parts."""
+    match expression:
+        case Apply(operation, arguments):
+            return Apply(operation, tuple(change(part) for part in arguments))
+        case Collection(kind, items):
+            return Collection(kind, tuple(change(part) for part in items))
+        case Relation(sides, signs):
+            return Relation(tuple(change(part) for part in sides), signs)
+        case Quantity(value, unit):
+            return Quantity(change(value), unit)
+        case Family(body, parameters, first, is_declared):
+            return Family(change(body), parameters, first, is_declared)
+        case _:
+            return expression
 
 
 def walk(expression: Expression) -> Iterator[Expression]:
@@ -80,5 +129,39 @@ def walk(expression: Expression) -> Iterator[Expression]:
 
 
 def symbols(expression: Expression) -> frozenset[str]:
-    """Free variables: symbols that are no constants."""
-    return frozenset(part.name for part in walk(expression) if isinstance(part, Symbol)) - CONSTANTS
+    """Free variables: symbols that are no constants and not bound by a sum, product or integral."""
+    bound: set[str] = set()
+    found: set[str] = set()
+    for part in walk(expression):
+        if isinstance(part, Symbol):
+            found.add(part.name)
+        elif isinstance(part, Apply) and part.operation in BINDERS and isinstance(part.arguments[0], Symbol):
+            bound.add(part.arguments[0].name)
+    return frozenset(found - bound) - CONSTANTS - DOMAINS
+
+
+BINDERS = frozenset({"sum", "prod", "int"})  # (bound symbol, from, to, body)
+
+
+def renamed(expression: Expression, names: dict[str, str]) -> Expression:
+    """`expression` with symbols renamed."""
+    if isinstance(expression, Symbol):
+        return Symbol(names.get(expression.name, expression.name))
+    return rebuilt(expression, lambda part: renamed(part, names))
+
+
+def replaced(expression: Expression, name: str, value: Expression) -> Expression:
+    """`expression` with `value` in place of the symbol `name`."""
+    if isinstance(expression, Symbol):
+        return value if expression.name == name else expression
+    return rebuilt(expression, lambda part: replaced(part, name, value))
+
+
+def negated(expression: Expression) -> Expression:
+    """Minus `expression`."""
+    return Apply("neg", (expression,))
+
+
+def difference(left: Expression, right: Expression) -> Expression:
+    """`left` minus `right`."""
+    return Apply("add", (left, negated(right)))

@@ -1,94 +1,178 @@
-"""`grade(text, gold)`: the verdict on a completion or a bare answer, why, and the answer it was passed on."""
+"""`grade(text, gold)`: the verdict on a completion or a bare answer, why, and the two normal forms compared."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
 from retrograde.core.problem import Grade, Verdict
-from retrograde.grading.answer import extract_answer
-from retrograde.grading.equivalence import contradicts, equivalent
+from retrograde.grading.answer import boxed, find_answer
+from retrograde.grading.asides import in_any_order, places_asked, without_any_order
+from retrograde.grading.choices import letter_of, option_of, options, same_choice
+from retrograde.grading.equivalence import equivalent
 from retrograde.grading.exact import UndefinedError
 from retrograde.grading.expression import CostError, Expression, UnreadableError
-from retrograde.grading.normal import join_thousands, normalise, words_of
-from retrograde.grading.parser import parse
+from retrograde.grading.moments import same_moment
+from retrograde.grading.normal import normalise
+from retrograde.grading.reading import labelled_parts, readings
+from retrograde.grading.relations import contradicts
+from retrograde.grading.scalars import half_place, rounds_to
+from retrograde.grading.words import same_words
 
 MAX_ANSWER_CHARS = 4_000
+MAX_QUESTION_CHARS = 20_000
+_CACHED_CHARS = 400  # of answer, gold and question together; longer ones are judged each time
+_CACHE_SIZE = 16_384
 _SHOWN_CHARS = 80
-_UNCLOSED = "\\boxed{"
+_LABEL = re.compile(
+    r"\A\s*(?:(?:final |correct )?answer|ans|solution)\s*[:.]\s*(?=\S)|\A.*#{4}\s*", re.IGNORECASE | re.DOTALL
+)
+_SPACING = re.compile(r"\\text\s*\{([^{}]*)\}|_\s*\{?([\w+-]*)\}?|(?<!\d)\s+|\s+(?!\d)|\*")
+_MEMBER = re.compile(r"\A[\s$]*[a-zA-Z]\s*\\in(?![A-Za-z])")
+_MARKED_LETTER = re.compile(r"\A[\s$]*(?:option|choice|answer)\s*\(?([A-H])\b", re.IGNORECASE)
+_SEVERAL_LETTERS = re.compile(r"\A[\s$]*(?:\\text\{)?([A-Ha-h]{1,6})\}?[\s.)$]*\Z")
 
 
-def grade(answer_text: str, gold: str) -> Grade:
+def grade(answer_text: str, gold: str, question: str = "") -> Grade:
     """Judges the final answer in `answer_text` by `gold`. Pure, deterministic; never raises, never evaluates text.
 
     CORRECT and INCORRECT say the two were compared. UNPARSABLE says that no answer was found, that it cannot be read,
-    or that judging it would cost too much; the reason says which.
+    or that judging it would cost too much; the reason says which. `question` is read for its options only.
     """
-    answer = extract_answer(answer_text)
-    if answer is None:
-        return Grade(Verdict.UNPARSABLE, "no answer found")
-    if _UNCLOSED in answer:
-        return Grade(Verdict.UNPARSABLE, "the box is never closed")
-    if len(answer) > MAX_ANSWER_CHARS:
-        return Grade(Verdict.UNPARSABLE, f"answer of {len(answer)} characters; at most {MAX_ANSWER_CHARS} are read")
-    told, asked = normalise(answer), normalise(gold)
-    verdict, reason = _judge(told, asked)
-    return Grade(verdict, reason, told)
+    found = find_answer(answer_text)
+    if found.answer is None:
+        return Grade(Verdict.UNPARSABLE, found.reason, path="extraction")
+    if len(found.answer) > MAX_ANSWER_CHARS or len(gold) > MAX_ANSWER_CHARS:
+        longest = max(len(found.answer), len(gold))
+        return Grade(Verdict.UNPARSABLE, f"{longest} characters; at most {MAX_ANSWER_CHARS} are read", path="gate")
+    asked = _LABEL.sub("", boxed(gold) or gold)
+    question = question[-MAX_QUESTION_CHARS:]
+    if len(found.answer) + len(asked) + len(question) <= _CACHED_CHARS:
+        return _remembered(found.answer, asked, question)
+    return _judge(found.answer, asked, question)
 
 
-def _judge(told: str, asked: str) -> tuple[Verdict, str]:
-    if not told:
-        return Verdict.UNPARSABLE, "the answer is empty"
-    if told == asked:
-        return Verdict.CORRECT, "identical"
+def _judge(told: str, asked: str, question: str) -> Grade:
+    """The verdict on a final answer."""
+    left, right = normalise(told), normalise(asked)
+    verdict, reason, path = _compared(told, asked, question, (left, right))
+    return Grade(verdict, reason, left, right, path)
+
+
+_remembered = lru_cache(_CACHE_SIZE)(_judge)
+_Outcome = tuple[Verdict, str, str]
+
+
+def _compared(told: str, asked: str, question: str, normal: tuple[str, str]) -> _Outcome:
+    if not normal[0]:
+        return Verdict.UNPARSABLE, "the answer is empty", "extraction"
+    if normal[0] == normal[1] or _squeezed(normal[0]) == _squeezed(normal[1]):
+        return Verdict.CORRECT, "identical", "identical"
+    parts = labelled_parts(normal[0]), labelled_parts(normal[1])
+    if len(parts[0]) == len(parts[1]) > 1:
+        grades = [_judge(*pair, question) for pair in zip(*parts, strict=True)]
+        return _outcome(all(each.verdict is Verdict.CORRECT for each in grades), normal, "parts")
+    for path, compare in () if max(map(len, parts)) > 1 else _TEXTUAL:
+        same = compare(told, asked, question)
+        if same is not None:
+            return _outcome(same, normal, path)
     try:
-        return _judge_values(told, asked)
+        return _by_value(told, asked, question, normal)
     except CostError as error:
-        return Verdict.UNPARSABLE, f"too costly: {error}"
-    except UndefinedError as error:
-        return Verdict.INCORRECT, str(error)
+        return Verdict.UNPARSABLE, f"too costly: {error}", "gate"
 
 
-def _judge_values(told: str, asked: str) -> tuple[Verdict, str]:
-    golds = _readings(asked)
-    if not golds:
-        return _judge_words(told, asked)
-    answers = _readings(told)
-    if not answers:
-        return _unread(told, asked)
-    if contradicts(answers[0]):
-        return Verdict.INCORRECT, f"{_shown(told)} contradicts itself"
-    outcomes = [equivalent(answer, gold) for answer in answers for gold in golds]
-    if True in outcomes:
-        return Verdict.CORRECT, f"{_shown(told)} = {_shown(asked)}"
-    if False in outcomes:
-        return Verdict.INCORRECT, f"{_shown(told)} is not {_shown(asked)}"
-    return Verdict.UNPARSABLE, f"{_shown(told)} cannot be compared with {_shown(asked)}"
+def _squeezed(text: str) -> str:
+    r"""Without spaces, subscript signs and the marks of text: one spelling for "H_2O" and "\text{H2O}"."""
+    return _SPACING.sub(r"\1\2", _SPACING.sub(r"\1\2", text))
 
 
-def _readings(text: str) -> list[Expression]:
-    """How `text` can be read: with commas as thousands separators, and as separators of items."""
-    joined = join_thousands(text)
-    found = []
-    for reading in (joined, text) if joined != text else (text,):
-        try:
-            found.append(parse(reading))
-        except UnreadableError:
-            continue
-    return found
+def _lettered(text: str, question: str) -> str:
+    """`ac` as `A, C`, where the question has options."""
+    known = options(question)
+    match = (_SEVERAL_LETTERS.match(text) or _MARKED_LETTER.match(text)) if known else None
+    return ", ".join(match[1].upper()) if match and set(match[1].upper()) <= known.keys() else text
 
 
-def _judge_words(told: str, asked: str) -> tuple[Verdict, str]:
-    if words_of(told) == words_of(asked) != "":
-        return Verdict.CORRECT, "the same words"
-    return Verdict.INCORRECT, f"{_shown(told)} is not {_shown(asked)}"
+def _by_choice(told: str, asked: str, question: str) -> bool | None:
+    """Letters, and a letter against the content of its option."""
+    told, asked = _lettered(told, question), _lettered(asked, question)
+    letters = letter_of(told), letter_of(asked)
+    if (letters[0] is None) != (letters[1] is None):
+        content = option_of(told if letters[0] else asked, question)
+        if content is not None:
+            pair = (content, asked) if letters[0] else (told, content)
+            return _judge(*pair, "").verdict is Verdict.CORRECT
+    return same_choice(told, asked, question)
 
 
-def _unread(told: str, asked: str) -> tuple[Verdict, str]:
-    if words_of(told) == words_of(asked) != "":
-        return Verdict.CORRECT, "the same words"
+def _by_moment(told: str, asked: str, _: str) -> bool | None:
+    return same_moment(told, asked)
+
+
+_TEXTUAL: tuple[tuple[str, Callable[[str, str, str], bool | None]], ...] = (
+    ("choice", _by_choice),
+    ("moment", _by_moment),
+)
+
+
+def _outcome(same: bool, normal: tuple[str, str], path: str) -> _Outcome:  # noqa: FBT001 - an outcome, not a switch
+    told, asked = map(_shown, normal)
+    if same:
+        return Verdict.CORRECT, f"{told} = {asked}", path
+    return Verdict.INCORRECT, f"{told} is not {asked}", path
+
+
+def _rounds_as_asked(answers: Sequence[Expression], golds: Sequence[Expression], question: str) -> bool:
+    """Whether a decimal meets an exact gold at the place to which the question asks to round."""
+    half = places_asked(question)
+    return half is not None and any(
+        half_place(answer) == half and rounds_to(gold, answer) for answer in answers for gold in golds
+    )
+
+
+def _by_value(told: str, asked: str, question: str, normal: tuple[str, str]) -> _Outcome:
+    """By mathematics where both can be read, by words where they cannot."""
+    (left, is_free), (right, is_any) = map(without_any_order, normal)
+    answers, golds = _readings(left), _readings(right)
+    same: bool | None = None
+    if isinstance(answers, list) and isinstance(golds, list):
+        if contradicts(answers[0]):
+            return Verdict.INCORRECT, f"{_shown(normal[0])} contradicts itself", "chain"
+        if is_free or is_any:
+            answers, golds = list(map(in_any_order, answers)), list(map(in_any_order, golds))
+        same = _any_equivalent(answers, golds) or _rounds_as_asked(answers, golds, question)
+        if same:
+            return _outcome(True, normal, "value")  # noqa: FBT003 - the outcome
+    worded = same_words(_MEMBER.sub("", told), _MEMBER.sub("", asked))
+    if worded or same is False:
+        return _outcome(bool(worded), normal, "words" if worded else "value")
+    if isinstance(answers, UnreadableError) and isinstance(golds, list):
+        return Verdict.UNPARSABLE, f"{_shown(normal[0])} cannot be read: {answers}", "reading"
+    if same is None and isinstance(answers, list) and isinstance(golds, list):
+        return Verdict.UNPARSABLE, f"{_shown(normal[0])} cannot be compared with {_shown(normal[1])}", "value"
+    return _outcome(False, normal, "words")  # noqa: FBT003 - the outcome
+
+
+def _readings(text: str) -> list[Expression] | UnreadableError:
     try:
-        parse(told)
+        return readings(text)
     except UnreadableError as error:
-        return Verdict.UNPARSABLE, f"{_shown(told)} cannot be read: {error}"
-    return Verdict.UNPARSABLE, f"{_shown(told)} cannot be read"
+        return error
+
+
+def _any_equivalent(answers: Sequence[Expression], golds: Sequence[Expression]) -> bool | None:
+    outcomes: list[bool | None] = []
+    for answer in answers:
+        for gold in golds:
+            try:
+                outcomes.append(equivalent(answer, gold))
+            except UndefinedError:
+                outcomes.append(False)
+            if outcomes[-1]:
+                return True
+    return False if False in outcomes else None
 
 
 def _shown(text: str) -> str:

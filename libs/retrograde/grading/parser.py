@@ -1,336 +1,235 @@
 r"""Tokens to an expression, by recursive descent. Nothing is evaluated here.
 
-    relation    sum (= < > \le \ge \ne  sum)*
-    sum         product (+ - \pm  product)*
-    product     power (* /  power)*, and powers side by side: "2x"; "3 1/2" and "3\frac12" are mixed numbers
-    power       sign* atom postfix* (^ argument)?       postfix: ! %
-    atom        number, name, \frac, \binom, \sqrt[n], function, (...), [...], {...}, \{...\}, |...|
-
-Words are dropped around the one stretch of tokens that holds numbers ("17 eggs", "x = 5 \text{ cm}^2").
+items       union (, ; or  union)*
+union       relation (\cup \cap \setminus  relation)*
+relation    sum (= < > \le \ge \ne \approx \in \equiv  sum)*
+sum         product (+ - \pm  product)*
+product     power (* / :  power)*, and powers side by side: "2x"; "3 1/2" and "3\frac12" are mixed numbers; then a unit
+power       sign* atom postfix* (^ argument)?       postfix: ! % \degree
+atom        see atoms.py
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
+from retrograde.grading.atoms import Atoms
+from retrograde.grading.cursor import END
 from retrograde.grading.expression import (
     Apply,
     Collection,
     CostError,
     Expression,
     Number,
+    Quantity,
     Relation,
     Symbol,
     UnreadableError,
 )
-from retrograde.grading.tokens import Kind, Token, tokenize
+from retrograde.grading.tokens import Kind, Token
 
-MAX_DEPTH = 40
 MAX_TOKENS = 1_500
-_RELATIONS = {"=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!="}
-_CLOSERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}"}
-_END = Token(Kind.SIGN, "")
+_RELATIONS = {
+    "=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "approx": "~", "in": "in", "equiv": "==",
+    "Rightarrow": "=", "implies": "=", "subset": "in",
+}  # fmt: skip
+_SETS = ("cup", "cap", "setminus", "backslash")
+_SIGNS = {"+": "add", "-": "neg", "pm": "pm", "mp": "mp"}
 
 
-def parse(text: str) -> Expression:
-    """The expression in `text` (normalised). Raises UnreadableError or CostError."""
-    tokens = _without_words(tokenize(text))
+def parse(tokens: Sequence[Token]) -> Expression:
+    """The expression all tokens make; commas outside brackets make a list. Raises UnreadableError or CostError."""
     if len(tokens) > MAX_TOKENS:
         raise CostError(f"answer of {len(tokens)} tokens; at most {MAX_TOKENS} are read")
     return _Parser(tokens).whole()
 
 
-def _without_words(tokens: list[Token]) -> list[Token]:
-    """The one stretch between words that holds a number or name, without what the words carried (`^2`, `/`)."""
-    stretches: list[list[Token]] = [[]]
-    after_word = False
-    for index, token in enumerate(tokens):
-        if token.kind is Kind.WORD and token.text in {"and", "or"} and stretches[-1]:
-            stretches[-1].append(Token(Kind.SIGN, ","))
-        elif token.kind is Kind.WORD:
-            stretches.append([])
-        elif not (after_word and _belongs_to_word(tokens, index)):
-            stretches[-1].append(token)
-            after_word = False
-            continue
-        after_word = True
-    if len(stretches) == 1:
-        return stretches[0]
-    kept = [_trimmed(stretch) for stretch in stretches if any(token.kind is Kind.NUMBER for token in stretch)]
-    if len(kept) != 1:
-        raise UnreadableError("no single number among words" if kept else "words")
-    return kept[0]
-
-
-def _belongs_to_word(tokens: list[Token], index: int) -> bool:
-    """Whether the token continues a unit: the "^2" of "cm^2", the "/" and "s" of "cm/s", a full stop."""
-    token, before = tokens[index], tokens[index - 1]
-    return (
-        token.text in {"^", ".", "'", '"', ":", ";", "!", "?"}
-        or before.text == "^"
-        or (token.text == "/" and before.kind is Kind.WORD)
-    )
-
-
-def _trimmed(stretch: list[Token]) -> list[Token]:
-    """Without the punctuation, and the slash of a unit, at either end."""
-    while stretch and stretch[-1].text in {",", ".", ";", ":", "/", "'", '"', "?", "*", "="}:
-        stretch = stretch[:-1]
-    while stretch and stretch[0].text in {",", ".", ";", ":", "'", '"', "=", "*", "?"}:
-        stretch = stretch[1:]
-    return stretch
-
-
-class _Parser:
+class _Parser(Atoms):
     """One pass over the tokens."""
 
-    def __init__(self, tokens: list[Token]) -> None:
-        self._tokens = tokens
-        self._next = 0
-        self._depth = 0
-
     def whole(self) -> Expression:
-        """The expression all tokens make; commas outside brackets make a bare list."""
+        """All of it."""
         if not self._tokens:
             raise UnreadableError("nothing to read")
-        items = self._items(_END)
-        if self._next < len(self._tokens):
-            raise UnreadableError(f"did not expect {self._peek().text!r}")
+        alternatives = [self._list()]
+        while self._took("or", "lor"):
+            alternatives.append(self._list())
+        if self._peek() is not END:
+            raise UnreadableError(f"did not expect {self._peek().text or 'a unit'!r}")
+        return alternatives[0] if len(alternatives) == 1 else Collection("or", tuple(alternatives))
+
+    def _list(self) -> Expression:
+        items = self.items()
         return items[0] if len(items) == 1 else Collection(",", tuple(items))
 
-    def _peek(self, ahead: int = 0) -> Token:
-        index = self._next + ahead
-        return self._tokens[index] if index < len(self._tokens) else _END
-
-    def _take(self, text: str = "") -> Token:
-        token = self._peek()
-        if token is _END or (text and token.text != text):
-            raise UnreadableError(f"expected {text or 'more'!r}, found {token.text or 'the end'!r}")
-        self._next += 1
-        return token
-
-    def _is_sign(self, *texts: str) -> bool:
-        return self._peek().kind is Kind.SIGN and self._peek().text in texts
-
-    def _is_command(self, *texts: str) -> bool:
-        return self._peek().kind is Kind.COMMAND and self._peek().text in texts
-
-    def _items(self, _closer: Token) -> list[Expression]:
+    def items(self) -> list[Expression]:
         """Relations between commas or semicolons."""
-        items = [self._union()]
-        while self._is_sign(",", ";"):
-            self._take()
-            items.append(self._union())
+        items = [self.relation()]
+        while self._took(",", ";", "land"):
+            if self._peek() is END or self._is_command("ldots"):
+                self._took("ldots")
+                self._took(",")
+                continue
+            start = self._next
+            item = self.relation()
+            is_same = bool(items) and self._tokens[start].text == "approx"
+            items[-1:] = [Relation((items[-1], item), ("~",))] if is_same else [items[-1], item]
         return items
 
-    def _union(self) -> Expression:
-        parts = [self._relation()]
-        while self._is_command("cup"):
+    def relation(self) -> Expression:
+        r"""Sums between signs of relation; `\ge 5` alone has an unnamed left side."""
+        if self._is_command("approx"):
             self._take()
-            parts.append(self._relation())
-        return parts[0] if len(parts) == 1 else Collection("cup", tuple(parts))
-
-    def _relation(self) -> Expression:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise CostError(f"nested more than {MAX_DEPTH} deep")
-        sides, signs = [self._sum()], list[str]()
+        if self._peek().text in {"le", "ge", "<", ">", "ne"}:
+            sign = _RELATIONS[self._take().text]
+            return Relation((Symbol("?"), self._deeper(self._sum)), (sign,))
+        sides, signs = [self._deeper(self._side)], list[str]()
         while self._peek().kind in {Kind.SIGN, Kind.COMMAND} and self._peek().text in _RELATIONS:
             signs.append(_RELATIONS[self._take().text])
-            sides.append(self._sum())
-        self._depth -= 1
-        return Relation(tuple(sides), tuple(signs)) if signs else sides[0]
+            while self._took("="):
+                continue
+            sides.append(self._deeper(self._side))
+        relation = Relation(tuple(sides), tuple(signs)) if signs else sides[0]
+        return self._modulo(relation) if self._is_command("pmod") else relation
+
+    def _side(self) -> Expression:
+        side = self._sum()
+        while self._is_command(*_SETS):
+            operation = self._take().text
+            kind = "setminus" if operation == "backslash" else operation
+            side = Collection(kind, (side, self._sum()))
+        return side
+
+    def _modulo(self, relation: Expression) -> Expression:
+        self._take()
+        modulus = self._deeper(self.argument)
+        match relation:
+            case Relation((left, right), ("==" | "=",)):
+                return Relation((left, right, modulus), ("==", "mod"))
+            case _:
+                return Relation((Symbol("?"), relation, modulus), ("==", "mod"))
 
     def _sum(self) -> Expression:
-        terms = [self._product()]
-        while self._is_sign("+", "-") or self._is_command("pm"):
-            sign = self._take().text
-            term = self._product()
-            terms.append(term if sign == "+" else Apply("neg" if sign == "-" else "pm", (term,)))
+        terms = [self.product()]
+        while self._is_sign("+", "-") or self._is_command("pm", "mp"):
+            operation = _SIGNS[self._take().text]
+            term = self.product()
+            terms.append(term if operation == "add" else Apply(operation, (term,)))
         return terms[0] if len(terms) == 1 else Apply("add", tuple(terms))
 
-    def _product(self) -> Expression:
-        product = self._power()
+    def product(self) -> Expression:
+        """Factors, then a unit; a quantity beside a quantity is their sum ("2 h 30 min")."""
+        product = self._factors()
+        while self._peek().kind is Kind.UNIT:
+            product = self._measured(product)
+            if self._peek().kind is Kind.NUMBER:
+                product = Apply("add", (product, self.product()))
+        return product
+
+    def _measured(self, value: Expression) -> Expression:
+        unit = self._take().unit
+        if unit is None:
+            raise UnreadableError("a unit without a size")
+        return Quantity(value, unit)
+
+    def _factors(self) -> Expression:
+        product = self.power()
         while True:
             if self._is_sign("*", "/"):
                 operation = "mul" if self._take().text == "*" else "div"
-                product = Apply(operation, (product, self._power()))
-            elif self._starts_atom():
+                product = Apply(operation, (product, self.power()))
+            elif self._is_sign(":") and self._peek(1) is not END:
+                product = self._ratio(product)
+            elif self._took("mod"):
+                product = Apply("mod", (product, self.power()))
+            elif self.starts_atom():
                 product = self._beside(product)
             else:
                 return product
+
+    def _ratio(self, first: Expression) -> Expression:
+        parts = [first]
+        while self._took(":"):
+            parts.append(self.power())
+        return Apply("div", tuple(parts)) if len(parts) == len(("a", "b")) else Collection(":", tuple(parts))
 
     def _beside(self, left: Expression) -> Expression:
         """What stands side by side: a mixed number, else a product."""
         is_digits = self._peek().kind is Kind.NUMBER
         slash = is_digits and self._peek(1).text == "/" and self._peek(2).kind is Kind.NUMBER
-        if is_digits and not slash:
+        if is_digits and not slash and (not isinstance(left, Apply | Symbol) or _is_negative(left)):
             raise UnreadableError(f"two numbers side by side, the second {self._peek().text!r}")
-        right = self._power()
-        if slash:
+        right = self.power()
+        is_mixed = slash and (isinstance(left, Number) or _is_negative(left))
+        if is_mixed:
             self._take("/")
-            right = Apply("div", (right, self._atom()))
+            right = Apply("div", (right, self.atom()))
         mixed = _mixed(left, right)
-        if slash and mixed is None:
+        if is_mixed and mixed is None:
             raise UnreadableError("two numbers side by side")
         return mixed or Apply("mul", (left, right))
 
-    def _power(self) -> Expression:
-        if self._is_sign("+"):
-            self._take()
-            return self._deeper(self._power)
-        if self._is_sign("-") or self._is_command("pm"):
-            operation = "neg" if self._take().text == "-" else "pm"
-            return Apply(operation, (self._deeper(self._power),))
-        base = self._postfix(self._atom())
-        if self._is_sign("^"):
-            self._take()
-            return self._postfix(Apply("pow", (base, self._deeper(self._argument))))
+    def power(self) -> Expression:
+        """Signs, an atom, what stands behind it, an exponent."""
+        if self._took("+"):
+            return self._deeper(self.power)
+        if self._is_sign("-") or self._is_command("pm", "mp"):
+            operation = _SIGNS[self._take().text]
+            return Apply(operation, (self._deeper(self.power),))
+        base = self._postfix(self.atom())
+        if self._took("^"):
+            exponent = self._deeper(self._exponent)
+            return self._postfix(Apply("pow", (base, exponent)))
         return base
 
-    def _deeper(self, read: Callable[[], Expression]) -> Expression:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise CostError(f"nested more than {MAX_DEPTH} deep")
-        expression = read()
-        self._depth -= 1
-        return expression
+    def _exponent(self) -> Expression:
+        exponent = self.argument()
+        return Apply("pow", (exponent, self._deeper(self._exponent))) if self._took("^") else exponent
 
     def _postfix(self, expression: Expression) -> Expression:
-        while self._is_sign("!", "%"):
-            if self._take().text == "!":
-                expression = Apply("factorial", (expression,))
-            elif isinstance(expression, Number):
-                expression = Number(expression.value, expression.places, percent=True)
-            else:
-                expression = Apply("div", (expression, Number(Fraction(100))))
+        operations: dict[str, Callable[[Expression], Expression]] = {
+            "!": lambda value: Apply("factorial2" if self._took("!") else "factorial", (value,)),
+            "%": _percent,
+            "degree": lambda value: Apply("degree", (value,)),
+            "_": lambda value: Apply("base", (value, self._deeper(self.argument))),
+        }
+        while self._is_sign("!", "%") or self._is_command("degree") or self._is_base(expression):
+            expression = operations[self._take().text](expression)
         return expression
 
-    def _starts_atom(self) -> bool:
-        token = self._peek()
-        if token.kind is Kind.COMMAND:
-            return token.text in {"frac", "sqrt", "binom"}
-        return token.kind in {Kind.NUMBER, Kind.NAME, Kind.FUNCTION} or (
-            token.kind is Kind.SIGN and token.text in {"(", "{", "["} and token is not _END
-        )
-
-    def _atom(self) -> Expression:
-        token = self._take()
-        match token.kind:
-            case Kind.NUMBER:
-                return _number(token.text)
-            case Kind.NAME:
-                return self._name(token.text)
-            case Kind.FUNCTION:
-                return self._function(token.text)
-            case Kind.COMMAND:
-                return self._command(token.text)
-            case _:
-                return self._bracket(token.text)
-
-    def _name(self, name: str) -> Expression:
-        if not self._is_sign("_"):
-            return Symbol(name)
-        self._take()
-        return Symbol(f"{name}_{_spelling(self._deeper(self._argument))}")
-
-    def _command(self, command: str) -> Expression:
-        if command in {"frac", "binom"}:
-            operation = "div" if command == "frac" else "binom"
-            return Apply(operation, (self._deeper(self._argument), self._deeper(self._argument)))
-        if command == "sqrt":
-            degree: Expression = Number(Fraction(2))
-            if self._is_sign("["):
-                self._take()
-                degree = self._relation()
-                self._take("]")
-            return Apply("root", (self._deeper(self._argument), degree))
-        if command.islower() and command in _GREEK:
-            return self._name(command)
-        raise UnreadableError(f"command \\{command}")
-
-    def _function(self, function: str) -> Expression:
-        degree: Expression | None = None
-        base: Expression | None = None
-        while self._is_sign("^", "_"):
-            if self._take().text == "^":
-                degree = self._deeper(self._argument)
-            else:
-                base = self._deeper(self._argument)
-        argument = self._deeper(self._operand)
-        applied = Apply(function, (argument,) if base is None else (argument, base))
-        return applied if degree is None else Apply("pow", (applied, degree))
-
-    def _operand(self) -> Expression:
-        """What a function is applied to: brackets, or the factors that follow ("sin 2x")."""
-        product = self._power()
-        while self._peek().kind is Kind.NAME or self._is_command("frac", "sqrt"):
-            product = Apply("mul", (product, self._power()))
-        return product
-
-    def _argument(self) -> Expression:
-        r"""A LaTeX argument: a group, or one digit or name ("\frac12"); after ^ also a signed number."""
-        token = self._peek()
-        if token.kind is Kind.NUMBER and self._next and self._tokens[self._next - 1].text not in {"^", "_"}:
-            return self._digit()
-        if token.text == "-":
-            self._take()
-            return Apply("neg", (self._deeper(self._argument),))
-        return self._atom()
-
-    def _digit(self) -> Expression:
-        """The first digit of a number; the rest of it stays to be read."""
-        token = self._take()
-        if len(token.text) > 1 and token.text.isdigit():
-            self._next -= 1
-            self._tokens[self._next] = Token(Kind.NUMBER, token.text[1:])
-            return _number(token.text[0])
-        return _number(token.text)
-
-    def _bracket(self, opener: str) -> Expression:
-        if opener == "|":
-            inner = self._relation()
-            self._take("|")
-            return Apply("abs", (inner,))
-        if opener not in _CLOSERS:
-            raise UnreadableError(f"did not expect {opener!r}")
-        if opener == "\\{" and self._is_sign("\\}"):
-            self._take()
-            return Collection("{}", ())
-        items = self._items(_END)
-        closer = self._take().text
-        if closer != _CLOSERS[opener] and not (opener in "([" and closer in {")", "]"}):
-            raise UnreadableError(f"{opener!r} closed by {closer!r}")
-        if opener == "\\{" or (opener == "{" and len(items) > 1):
-            return Collection("{}", tuple(items))
-        return items[0] if len(items) == 1 else Collection(opener + closer, tuple(items))
+    def _is_base(self, expression: Expression) -> bool:
+        return self._is_sign("_") and isinstance(expression, Number)
 
 
-_GREEK = frozenset("alpha beta gamma delta theta lambda mu sigma phi omega rho tau epsilon".split())  # noqa: SIM905
+def _is_negative(expression: Expression) -> bool:
+    match expression:
+        case Apply("neg", (Number(),)):
+            return True
+        case _:
+            return False
 
 
-def _number(text: str) -> Number:
-    digits = text.lower().partition("e")[0]
-    _, point, decimals = digits.partition(".")
-    return Number(Fraction(text), len(decimals) if point else None)
+def _percent(value: Expression) -> Expression:
+    match value:
+        case Number(digits, places):
+            return Number(digits, places, percent=True)
+        case Apply("div", (Number(top, None), Number(bottom, None))) if bottom:
+            return Number(top / bottom, percent=True)
+        case _:
+            pass
+    return Apply("div", (value, Number(Fraction(100))))
 
 
-def _mixed(whole: Expression, part: Expression) -> Number | None:
+def _mixed(whole: Expression, part: Expression) -> Expression | None:
     """`3` beside `1/2` is 3.5 where both are written in digits and the fraction is proper."""
     match whole, part:
-        case Number(value, None), Apply("div", (Number(top, None), Number(bottom, None))) if top < bottom:
+        case Apply("neg", (inner,)), _:
+            mixed = _mixed(inner, part)
+            return mixed and Apply("neg", (mixed,))
+        case Number(value, None), Apply("div", (Number(top, None), Number(bottom, None))) if 0 < top < bottom:
             return Number(value + top / bottom)
+        case Number(value, None), Number(share, None, True) if 0 < share < 1:
+            return Number(value + share, percent=True)
         case _:
             return None
-
-
-def _spelling(expression: Expression) -> str:
-    """A subscript as text."""
-    match expression:
-        case Number(value):
-            return str(value)
-        case Symbol(name):
-            return name
-        case _:
-            raise UnreadableError("subscript")

@@ -136,7 +136,7 @@ class MathTask:
         told = boxed(text) is not None or _ANSWERED.search(text)
         if not told:
             return Grade(Verdict.UNPARSABLE, "no \\boxed{} and no 'the answer is'")
-        return grade_answer(text, problem.gold)
+        return grade_answer(text, problem.gold, problem.statement)
 
     def recall(self, problem: Problem, steps: Sequence[str]) -> str:  # noqa: ARG002 - likewise
         """What the last of `steps` found, as a clause. Raises TaskError for a step that says nothing."""

@@ -102,7 +102,7 @@ def test_an_identical_costly_answer_is_correct() -> None:
 def test_the_grade_tells_what_was_compared() -> None:
     """Reason and answer show the two forms that were compared."""
     result = grade("So it is \\boxed{ 3\\dfrac12 \\text{ cm} }.", "4")
-    assert (result.verdict, result.answer) == (Verdict.INCORRECT, "3\\frac12 cm")
+    assert (result.verdict, result.answer) == (Verdict.INCORRECT, "3\\frac12 \\text{ cm}")
     assert result.reason == "3\\frac12 cm is not 4"
 
 
