@@ -20,7 +20,7 @@ class BareAnswer:
         """A gold such as `3 7 7 -> 28` asks for an expression over these numbers, any other for its value."""
         if _COUNTDOWN_GOLD.fullmatch(problem.gold):
             return grade_expression(text, problem.gold)
-        return grade(text, problem.gold)
+        return grade(text, problem.gold, question=problem.statement)
 
 
 TASK = BareAnswer()

@@ -83,6 +83,12 @@ def test_judge(answer: str, gold: str, verdict: Verdict) -> None:
     assert judge(answer, gold) is verdict
 
 
+def test_the_question_says_what_a_letter_means() -> None:
+    """An answer that names an option by its words is right when the gold names it by its letter."""
+    question = "Which is it? (A) Rome (B) Paris (C) Oslo"
+    assert verdicts([Pair("Paris", "B", question), Pair("Oslo", "B", question)]) == ["correct", "incorrect"]
+
+
 def test_lines_come_in_order() -> None:
     """One verdict for each pair, in the pairs' order, also when there are more than are sent at once."""
     pairs = [Pair(str(n), str(n - n % 2)) for n in range(3 * verifying.BLOCK_LINES // 2)]
