@@ -128,6 +128,15 @@ def walk(expression: Expression) -> Iterator[Expression]:
         yield from walk(part)
 
 
+def height(expression: Expression) -> int:
+    """Levels of the tree, without recursion."""
+    level, levels = [expression], 0
+    while level:
+        level = [part for parent in level for part in children(parent)]
+        levels += 1
+    return levels
+
+
 def symbols(expression: Expression) -> frozenset[str]:
     """Free variables: symbols that are no constants and not bound by a sum, product or integral."""
     bound: set[str] = set()

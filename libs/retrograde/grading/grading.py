@@ -9,6 +9,7 @@ from functools import lru_cache
 from retrograde.core.problem import Grade, Verdict
 from retrograde.grading.answer import boxed, find_answer
 from retrograde.grading.asides import in_any_order, places_asked, without_any_order
+from retrograde.grading.atoms import number
 from retrograde.grading.choices import letter_of, option_of, options, same_choice
 from retrograde.grading.equivalence import equivalent
 from retrograde.grading.exact import UndefinedError
@@ -17,7 +18,7 @@ from retrograde.grading.moments import same_moment
 from retrograde.grading.normal import normalise
 from retrograde.grading.reading import labelled_parts, readings
 from retrograde.grading.relations import contradicts
-from retrograde.grading.scalars import half_place, rounds_to
+from retrograde.grading.scalars import half_place, rounds_to, same_scalar
 from retrograde.grading.words import same_words
 
 MAX_ANSWER_CHARS = 4_000
@@ -25,6 +26,9 @@ MAX_QUESTION_CHARS = 20_000
 _CACHED_CHARS = 400  # of answer, gold and question together; longer ones are judged each time
 _CACHE_SIZE = 16_384
 _SHOWN_CHARS = 80
+_GLANCED_CHARS = 400
+_PLAIN_NUMBER = re.compile(r"\s*\$?([+-]?\d{1,18}(?:\.\d{1,18})?)\$?\s*")
+_SAYS = re.compile(r"\w")
 _LABEL = re.compile(
     r"\A\s*(?:(?:final |correct )?answer|ans|solution)\s*[:.]\s*(?=\S)|\A.*#{4}\s*", re.IGNORECASE | re.DOTALL
 )
@@ -40,6 +44,9 @@ def grade(answer_text: str, gold: str, question: str = "") -> Grade:
     CORRECT and INCORRECT say the two were compared. UNPARSABLE says that no answer was found, that it cannot be read,
     or that judging it would cost too much; the reason says which. `question` is read for its options only.
     """
+    quick = _at_a_glance(answer_text, gold) if len(answer_text) <= _GLANCED_CHARS else None
+    if quick is not None:
+        return quick
     found = find_answer(answer_text)
     if found.answer is None:
         return Grade(Verdict.UNPARSABLE, found.reason, path="extraction")
@@ -51,6 +58,19 @@ def grade(answer_text: str, gold: str, question: str = "") -> Grade:
     if len(found.answer) + len(asked) + len(question) <= _CACHED_CHARS:
         return _remembered(found.answer, asked, question)
     return _judge(found.answer, asked, question)
+
+
+def _at_a_glance(told: str, asked: str) -> Grade | None:
+    """The verdict on two plain numbers, or on the gold itself; None for anything else."""
+    left, right = _PLAIN_NUMBER.fullmatch(told), _PLAIN_NUMBER.fullmatch(asked)
+    if left is None or right is None:
+        told = told.strip()
+        is_gold = told == asked.strip() and _SAYS.search(told) is not None
+        return Grade(Verdict.CORRECT, "identical", told, told, "identical") if is_gold else None
+    verdict, reason, path = _outcome(
+        same_scalar(number(left[1]), number(right[1])) is True, (left[1], right[1]), "rational"
+    )
+    return Grade(verdict, reason, left[1], right[1], path)
 
 
 def _judge(told: str, asked: str, question: str) -> Grade:
@@ -81,6 +101,8 @@ def _compared(told: str, asked: str, question: str, normal: tuple[str, str]) -> 
         return _by_value(told, asked, question, normal)
     except CostError as error:
         return Verdict.UNPARSABLE, f"too costly: {error}", "gate"
+    except RecursionError:
+        return Verdict.UNPARSABLE, "too costly: nested too deep", "gate"
 
 
 def _squeezed(text: str) -> str:

@@ -26,10 +26,12 @@ from retrograde.grading.expression import (
     Relation,
     Symbol,
     UnreadableError,
+    height,
 )
 from retrograde.grading.tokens import Kind, Token
 
 MAX_TOKENS = 1_500
+MAX_HEIGHT = 100
 _RELATIONS = {
     "=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "approx": "~", "in": "in", "equiv": "==",
     "Rightarrow": "=", "implies": "=", "subset": "in",
@@ -42,7 +44,10 @@ def parse(tokens: Sequence[Token]) -> Expression:
     """The expression all tokens make; commas outside brackets make a list. Raises UnreadableError or CostError."""
     if len(tokens) > MAX_TOKENS:
         raise CostError(f"answer of {len(tokens)} tokens; at most {MAX_TOKENS} are read")
-    return _Parser(tokens).whole()
+    expression = _Parser(tokens).whole()
+    if height(expression) > MAX_HEIGHT:
+        raise CostError(f"an expression of more than {MAX_HEIGHT} levels")
+    return expression
 
 
 class _Parser(Atoms):

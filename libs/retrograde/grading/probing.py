@@ -33,6 +33,7 @@ NUM_POINTS = 6
 MIN_POINTS = 3
 MAX_STEPS = 20_000  # operations in one comparison
 MAX_TERMS = 2_000  # of a sum or product
+_SERIES_STEPS = 50  # that a term of an infinite sum counts for: extrapolation costs more than the term
 _DIGITS = 50
 _MORE_DIGITS = 150
 _AGREE = mpmath.mpf(10) ** -30
@@ -126,7 +127,12 @@ class Evaluator:
         """An infinite sum, extrapolated."""
         if operation != "sum":
             raise NoValueError("an infinite product")
-        return mpmath.nsum(lambda index: self._at(name, index, body), [first, mpmath.inf], maxterms=MAX_TERMS)
+
+        def term(index: Any) -> Any:
+            self._steps[0] += _SERIES_STEPS
+            return self._at(name, index, body)
+
+        return mpmath.nsum(term, [first, mpmath.inf], maxterms=MAX_TERMS)
 
     def _integral(self, name: str, limits: tuple[Any, Any], body: Expression) -> Any:
         with mpmath.workdps(_DIGITS):

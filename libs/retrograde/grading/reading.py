@@ -13,6 +13,7 @@ from retrograde.grading.clauses import FIELDS, WHOLE_DOMAINS, Declared
 from retrograde.grading.expression import (
     Apply,
     Collection,
+    CostError,
     Expression,
     Family,
     Number,
@@ -32,7 +33,9 @@ from retrograde.grading.phrases import resolve
 from retrograde.grading.tokens import tokenize
 
 MAX_READINGS = 6
-MAX_CHOICES = 16  # values that signs +- spread to
+MAX_SIGNS = 6  # of plus or minus, in one answer
+MAX_CHOICES = 16  # tuples that signs in them spread to
+_CHOICES = frozenset({"pm", "mp"})
 _PART_LABEL = re.compile(
     r"(?:\A|(?<=[\s,;.:$}]))(?:\((?:[a-e]|i{1,3}|iv|v|[1-6])\)|(?:[a-e]|i{1,3}|iv)\))\s*:?(?=[\s$\\]|[^)]{3})"
 )
@@ -76,6 +79,9 @@ def _variants(text: str) -> list[Expression]:
 
 
 def _spreads(expression: Expression, declared: Declared) -> list[Expression]:
+    num_signs = sum(isinstance(part, Apply) and part.operation in _CHOICES for part in walk(expression))
+    if num_signs > MAX_SIGNS:
+        raise CostError(f"{num_signs} signs of plus or minus; at most {MAX_SIGNS} are read")
     together, apart = spread(expression, is_tied=True), spread(expression, is_tied=False)
     return [with_letters(each, declared) for each in ((together,) if together == apart else (together, apart))]
 
@@ -254,12 +260,12 @@ def _listed(expression: Expression, kind: str) -> tuple[Expression, ...]:
 
 
 def _has_choice(expression: Expression) -> bool:
-    return any(isinstance(part, Apply) and part.operation in {"pm", "mp"} for part in walk(expression))
+    return any(isinstance(part, Apply) and part.operation in _CHOICES for part in walk(expression))
 
 
 def _with_sign(expression: Expression, operation: str) -> Expression:
     """With the outermost signs chosen: + for "add", - for "neg"; what stands below a chosen sign is left."""
-    if isinstance(expression, Apply) and expression.operation in {"pm", "mp"}:
+    if isinstance(expression, Apply) and expression.operation in _CHOICES:
         is_plus = (operation == "add") == (expression.operation == "pm")
         return expression.arguments[0] if is_plus else Apply("neg", expression.arguments)
     return rebuilt(expression, lambda part: _with_sign(part, operation))

@@ -103,7 +103,7 @@ def test_the_grade_tells_what_was_compared() -> None:
     """Reason and answer show the two forms that were compared."""
     result = grade("So it is \\boxed{ 3\\dfrac12 \\text{ cm} }.", "4")
     assert (result.verdict, result.answer) == (Verdict.INCORRECT, "3\\frac12 \\text{ cm}")
-    assert result.reason == "3\\frac12 cm is not 4"
+    assert result.reason == "3\\frac12 \\text{ cm} is not 4"
 
 
 def test_every_right_answer_equals_itself() -> None:
