@@ -20,6 +20,11 @@ _PLACES = re.compile(
     r"|(?:exactly )?(?P<count>\d|one|two|three|four|five|six) (?:decimals?|decimal places?|d\.p\.))",
     re.IGNORECASE,
 )
+_GOVERNING = re.compile(
+    r"\b(?:divisors?|factors|multiples?|powers|fail|reject|parallel|perpendicular|bisector|increasing|decreasing|diverge"
+    r"|converge|tangent|two lines|circle|half-plane|smaller|larger|bigger|double|triple|halve)",
+    re.IGNORECASE,
+)
 _UNITS = {"integer": 0, "whole number": 0, "unit": 0, "tenth": 1, "hundredth": 2, "thousandth": 3}
 _COUNTS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 
@@ -27,7 +32,13 @@ _COUNTS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 def without_any_order(text: str) -> tuple[str, bool]:
     """`text` without "and its permutations" and the like; whether it said so."""
     kept = _UP_TO_ORDER.sub("", _ANY_ORDER.sub("", text))
-    return (kept, True) if kept != text and re.search(r"\d|[a-z]", kept) else (text, False)
+    is_whole = kept.count("{") == kept.count("}") and re.search(r"\d|[a-z]", kept)
+    return (kept, True) if kept != text and is_whole else (text, False)
+
+
+def governing(text: str) -> frozenset[str]:
+    """Words that make something else of the value beside them: "divisors of 30", "fail to reject", "increasing"."""
+    return frozenset(match.group().lower()[:7] for match in _GOVERNING.finditer(text))
 
 
 def in_any_order(expression: Expression) -> Expression:

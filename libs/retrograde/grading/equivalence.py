@@ -19,7 +19,7 @@ from typing import TypeGuard, TypeVar
 from retrograde.grading.expression import Apply, Collection, Expression, Family, Number, Quantity, Relation, Symbol
 from retrograde.grading.families import same_family
 from retrograde.grading.letters import as_vector, renamings
-from retrograde.grading.records import Record, bare_values, records
+from retrograde.grading.records import Record, are_numbered, bare_values, records
 from retrograde.grading.regions import INTERVALS, as_interval, is_region, same_names, same_region
 from retrograde.grading.relations import same_relation, told_value, with_argument_of
 from retrograde.grading.scalars import same_scalar
@@ -93,9 +93,9 @@ def _simplest(expression: Expression) -> Expression:
 
 
 def _are_same(items: Sequence[Expression]) -> bool:
-    if any(isinstance(item, Relation | Collection) for item in items):
+    if any(isinstance(item, Collection | Family) or is_region(item) for item in items):
         return False
-    return all(same_scalar(item, items[0]) or same_scalar(items[0], item) for item in items[1:])
+    return all(_equivalent(item, items[0]) or _equivalent(items[0], item) for item in items[1:])
 
 
 def _same_region(answer: Expression, gold: Expression) -> bool | None:
@@ -114,6 +114,8 @@ def _same_records(answer: Expression, gold: Expression) -> bool | None:
     if told is None and asked is None:
         return None
     if told is not None and asked is not None:
+        if are_numbered(told[0]) and are_numbered(asked[0]):
+            return _same_bag(list(told[0].values()), list(asked[0].values()), _is_equivalent)
         return _same_bag(told, asked, _same_record)
     known, other = (told, gold) if told is not None else (asked, answer)
     if known is None or not isinstance(other, Collection):
@@ -151,8 +153,18 @@ def _same_collection(answer: Expression, gold: Expression) -> bool | None:
         return _same_matrix(answer, gold)
     if _same_items(answer, gold):
         return True
+    if _is_named(answer) and _is_named(gold):
+        return False
     bare = _bare(answer), _bare(gold)
     return bare != (answer, gold) and equivalent(*bare)
+
+
+def _is_named(expression: Expression) -> bool:
+    """Whether each item says what it is the value of, and not all say the same."""
+    if not isinstance(expression, Collection) or not all(isinstance(item, Relation) for item in expression.items):
+        return False
+    heads = [item.sides[0] for item in expression.items if isinstance(item, Relation)]
+    return len(set(heads)) == len(heads) > 1
 
 
 def _same_items(answer: Expression, gold: Expression) -> bool:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from retrograde.core.problem import Grade, Verdict
 from retrograde.grading.answer import boxed, find_answer
-from retrograde.grading.asides import in_any_order, places_asked, without_any_order
+from retrograde.grading.asides import governing, in_any_order, places_asked, without_any_order
 from retrograde.grading.atoms import number
 from retrograde.grading.choices import letter_of, option_of, options, same_choice
 from retrograde.grading.equivalence import equivalent
@@ -165,6 +165,8 @@ def _by_value(told: str, asked: str, question: str, normal: tuple[str, str]) -> 
         if is_free or is_any:
             answers, golds = list(map(in_any_order, answers)), list(map(in_any_order, golds))
         same = _any_equivalent(answers, golds) or _rounds_as_asked(answers, golds, question)
+        if same and governing(right) - governing(left):
+            same = None
         if same:
             return _outcome(True, normal, "value")  # noqa: FBT003 - the outcome
     worded = same_words(_MEMBER.sub("", told), _MEMBER.sub("", asked))

@@ -119,6 +119,8 @@ def _with_ratio(tokens: Sequence[Token]) -> list[Token]:
 def _after_label(tokens: list[Token]) -> list[Token]:
     """What follows "maximum:" and the like."""
     colons = [index for index, token in enumerate(tokens) if token.kind is Kind.SIGN and token.text == ":"]
+    if colons == [1] and tokens[0].kind is Kind.NAME:
+        return [tokens[0], Token(Kind.SIGN, "="), *tokens[2:]]
     if colons and all(token.kind in {Kind.WORD, Kind.NAME, Kind.FUNCTION} for token in tokens[: colons[0]]):
         return tokens[colons[0] + 1 :]
     return tokens

@@ -9,6 +9,7 @@ from itertools import permutations
 from retrograde.grading.expression import Apply, Collection, Expression, Number, renamed, replaced, symbols
 
 _ARBITRARY = frozenset("kmnlctsrjhCKABD") | {"c_1", "c_2", "C_1", "C_2", "lambda", "mu"}
+_CONSTANTS = frozenset({"c", "C", "k", "K", "A", "B", "C_1", "C_2", "c_1", "c_2"})
 _DIRECTIONS = ("\\uniti", "\\unitj", "\\unitk")
 _MAX_RENAMED = 3
 _FREE = ("any ", "positive ")
@@ -17,19 +18,21 @@ _FREE = ("any ", "positive ")
 def renamings(answer: Expression, gold: Expression) -> Iterator[Expression]:
     """`answer` with its arbitrary letters called as in `gold`, in every order."""
     told, asked = sorted(symbols(answer) - symbols(gold)), sorted(symbols(gold) - symbols(answer))
-    if not 0 < len(told) == len(asked) <= _MAX_RENAMED or not all(map(_is_arbitrary, (*told, *asked))):
+    if not 0 < len(told) == len(asked) <= _MAX_RENAMED:
         return
     for order in permutations(asked):
         if all(_may_be(*pair) for pair in zip(told, order, strict=True)):
             yield renamed(answer, dict(zip(told, order, strict=True)))
 
 
-def _is_arbitrary(name: str) -> bool:
-    return name in _ARBITRARY or name.startswith(_FREE)
-
-
 def _may_be(told: str, asked: str) -> bool:
-    """Letters of which different things are said are different; one of which nothing is said may be either."""
+    """Two letters for anything, or any letter and one that is used for constants.
+
+    Letters of which different things are said are different; one of which nothing is said may be either.
+    """
+    are_arbitrary = all(name in _ARBITRARY or name.startswith(_FREE) for name in (told, asked))
+    if not are_arbitrary and not {told, asked} & _CONSTANTS and not (told + asked).startswith(_FREE):
+        return False
     kinds = [name.partition(" ")[0] for name in (told, asked) if name.startswith(_FREE)]
     return len(set(kinds)) <= 1
 

@@ -89,7 +89,7 @@ _FORMULAS = _rules(
         ),
         r"\\text{\1}/\\text{\2}\3",
     ),
-    (r"\\not\s*=|!=|=/=", r"\\ne "),
+    (r"\\not\s*=|(?<![\w)}!])!=|=/=", r"\\ne "),
     (r"\\O(?![A-Za-z])", r"\\emptyset "),
     (r"(?:[A-Za-z]\s*:)?\s*(?<![A-Za-z])([a-z])\s*\\mapsto(?![A-Za-z])", r"f(\1)="),
     (r"\^\s*(?:\{\s*\\(?:circ|degree)\s*\}|\\circ(?![A-Za-z])|\s*o(?![A-Za-z]))", r"\\degree "),
@@ -141,6 +141,7 @@ _WORDING = _rules(
     (r"(?<![\w.\\])([0-9A-Fa-f]+)_\s*\{?16\}?", lambda match: f"{int(match[1], 16)}_{{16}}"),
     (r"\A\s*\*\*([^*]*)\*\*\s*\Z", r"\1"),
     (r"\A\s*\*\*(?=[^*]*\Z)|\*\*\s*\Z", ""),
+    (r"`", ""),
     (r"\*\*", "^"),
     (r"\\%", "%"),
     (r"\\\|", "|"),
@@ -167,7 +168,8 @@ def normalise(text: str) -> str:
 
 def _applied(rules: tuple[_Rule, ...], text: str) -> str:
     for pattern, replacement in rules:
-        text = pattern.sub(replacement, text)
+        if pattern.search(text):  # a substitution that finds nothing costs more than a search that does not
+            text = pattern.sub(replacement, text)
     return text
 
 

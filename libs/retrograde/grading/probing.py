@@ -29,7 +29,7 @@ from retrograde.grading.expression import (
 )
 from retrograde.grading.functions import CONSTANTS, OPERATIONS, NoValueError, whole
 
-NUM_POINTS = 6
+NUM_POINTS = 10
 MIN_POINTS = 3
 MAX_STEPS = 20_000  # operations in one comparison
 MAX_TERMS = 2_000  # of a sum or product
@@ -153,9 +153,17 @@ def _number(value: Any) -> Any:
 
 def same_value(left: Expression, right: Expression, variables: frozenset[str]) -> bool | None:
     """Whether both agree at random points; None where too few points have a value. Raises CostError."""
-    same = all_points(variables, lambda at: close(at.value(left), at.value(right)))
+    is_real = Symbol("i") not in (*walk(left), *walk(right))
+
+    def agree(at: Evaluator) -> bool:
+        values = at.value(left), at.value(right)
+        if is_real and variables and any(mpmath.im(value) for value in values):
+            raise NoValueError("not real: a logarithm or root outside its domain")
+        return close(*values)
+
+    same = all_points(variables, agree)
     if same and any(isinstance(part, Apply) and part.operation in _JUMPING for part in (*walk(left), *walk(right))):
-        return _all_of(_small_points(variables), lambda at: close(at.value(left), at.value(right)), 1)
+        return _all_of(_small_points(variables), agree, 1)
     return same
 
 

@@ -30,7 +30,7 @@ from retrograde.grading.namings import named_set
 from retrograde.grading.normal import join_thousands
 from retrograde.grading.parser import parse
 from retrograde.grading.phrases import resolve
-from retrograde.grading.tokens import tokenize
+from retrograde.grading.tokens import Token, tokenize
 
 MAX_READINGS = 6
 MAX_SIGNS = 6  # of plus or minus, in one answer
@@ -56,8 +56,16 @@ def readings(text: str) -> list[Expression]:
         except UnreadableError as error:
             failure = error
     if not found:
-        raise failure
+        return _last_side(text, failure)
     return [_in_order(reading) if len(parts) > 1 else reading for reading in found[:MAX_READINGS]]
+
+
+def _last_side(text: str, failure: UnreadableError) -> list[Expression]:
+    """What an equation ends with, where what stands before it cannot be read. Raises `failure`."""
+    before, sign, last = text.rpartition("=")
+    if not sign or before.count("{") != before.count("}") or "\\ne" in before[-4:]:
+        raise failure
+    return _variants(last)
 
 
 def _in_order(reading: Expression) -> Expression:
@@ -70,12 +78,18 @@ def _variants(text: str) -> list[Expression]:
     if named is not None:
         return [named]
     tokens = tokenize(text)
-    measured = resolve(tokens, units=True)
-    found = _spreads(parse(measured.tokens), measured.declared)
+    try:
+        found = _read(tokens, units=True)
+    except UnreadableError:
+        return _read(tokens, units=False)
     if any(isinstance(part, Quantity) and not part.unit.is_sure for reading in found for part in walk(reading)):
-        bare = resolve(tokens, units=False)
-        found += _spreads(parse(bare.tokens), bare.declared)
+        found += _read(tokens, units=False)
     return found
+
+
+def _read(tokens: list[Token], *, units: bool) -> list[Expression]:
+    phrase = resolve(tokens, units=units)
+    return _spreads(parse(phrase.tokens), phrase.declared)
 
 
 def _spreads(expression: Expression, declared: Declared) -> list[Expression]:

@@ -47,7 +47,7 @@ def _collect(expression: Expression, found: list[Record]) -> bool:
 
 def bare_values(known: list[Record], other: Expression) -> Iterator[Expression]:
     """The values without their names: in the order told, and where letters name them, in the order of these."""
-    if len(known) == 1 and _are_numbered(known[0]):
+    if len(known) == 1 and are_numbered(known[0]):
         yield Collection(",", tuple(known[0].values()))
     for ordered in (list, sorted) if all(map(_has_letters, known)) else (list,):
         rows = [[record[name] for name in ordered(record)] for record in known]
@@ -58,7 +58,7 @@ def bare_values(known: list[Record], other: Expression) -> Iterator[Expression]:
             yield tuples[0]
 
 
-def _are_numbered(record: Record) -> bool:
+def are_numbered(record: Record) -> bool:
     """Whether the names are one letter with numbers: `x_1 = 2, x_2 = 3` tells two values of x."""
     stems = {name.partition("_")[0] for name in record}
     return len(stems) == 1 and all("_" in name for name in record)

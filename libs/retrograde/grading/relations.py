@@ -43,6 +43,8 @@ def _differ(first: Expression, other: Expression, sign: str) -> bool:
     left, right = rational(first), rational(other)
     if left is not None and right is not None and sign == "~":
         return abs(left - right) > _LOOSE * max(abs(left), abs(right))
+    if left is not None and left == right:
+        return False
     return sign != "~" and same_scalar(other, first) is False and same_scalar(first, other) is False
 
 

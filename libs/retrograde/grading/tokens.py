@@ -30,7 +30,7 @@ GREEK = frozenset(
 )
 _SHORT_WORDS = frozenset(
     "is in of or to by at it he we so an as no on my if be up us "  # noqa: SIM905
-    "cm mm km kg mg ml mL cl dl ft yd lb oz hr pm am th st nd rd Hz kJ kN kW Pa eV mi pp".split()
+    "pm am th st nd rd pp sq cu".split()
 )
 _SENTENCE_STARTS = frozenset("Is In If It We So As No At By To On Of He".split())  # noqa: SIM905
 _PRODUCTS = frozenset("abc xyz abcd pqr rst uvw xyzw bcd def mnp mnk abx axy bxy".split())  # noqa: SIM905

@@ -151,6 +151,8 @@ def _begins_value(tokens: Sequence[Token]) -> bool:
 
 
 def _sign_words(tokens: Sequence[Token], index: int) -> tuple[int, tuple[str, ...]]:
+    if tokens[index].kind is not Kind.WORD:
+        return 0, ()
     for length in range(_LONGEST_SIGN, 0, -1):
         words = tuple(token.word for token in tokens[index : index + length])
         if len(words) == length and words in _WORD_SIGNS:
