@@ -45,27 +45,41 @@ def expand(
     """Adds `completions` as children of `node` and returns their indices.
 
     `grades` holds the grade of each completion that ends the solution, by its position. Equal texts make one child
-    with the first one's log-probability; an empty text is no step. A child at `max_depth` that ends nothing is given
-    the grade "unparsable": no answer can come of it.
+    with the first one's log-probability and their number; an empty text is no step. A child at `max_depth` that ends
+    nothing is given the grade "unparsable": no answer can come of it.
     """
     added: list[int] = []
+    counts: dict[int, int] = {}
     for position, completion in enumerate(completions):
         child = _child(tree, node, completion.text, NodeOrigin.EXPANSION) if completion.text else node
-        if child == node or child in added:
+        if child == node:
+            continue
+        counts[child] = counts.get(child, 0) + 1
+        if child in added:
             continue
         added.append(child)
         tree.nodes[child].logprob = completion.logprob
         tree.nodes[child].num_tokens = completion.num_tokens
         _end(tree, child, grades.get(position), settings)
-    shares = priors(
-        [tree.nodes[child].logprob for child in added],
-        [tree.nodes[child].num_tokens for child in added],
-        length_normalised=settings.length_normalised_prior,
-    )
-    for child, share in zip(added, shares, strict=True):
+    for child, share in zip(added, _priors(tree, added, counts, settings), strict=True):
         tree.nodes[child].prior = share
+        tree.nodes[child].num_proposed = counts[child]
     tree.nodes[node].expanded = True
     return added
+
+
+def _priors(
+    tree: SearchTree, children: Sequence[int], counts: Mapping[int, int], settings: SearchSettings
+) -> list[float]:
+    """Prior of each of `children`, which differ in their texts, by `settings.prior`."""
+    if settings.prior == "count":
+        total = sum(counts.values())
+        return [counts[child] / total for child in children]
+    return priors(
+        [tree.nodes[child].logprob for child in children],
+        [tree.nodes[child].num_tokens for child in children],
+        length_normalised=settings.length_normalised_prior,
+    )
 
 
 def evaluate(

@@ -43,6 +43,41 @@ class SearchSettings(Settings):
     stop_when_solved: int = Field(
         0, ge=0, description="End early once this many correct terminals are found; 0: never (ours)."
     )
+    stop_at_value: float | None = Field(
+        None, description="End early once a correct terminal is known and a first step is worth this much (ours)."
+    )
+    stop_without_gain: int = Field(
+        0, ge=0, description="End early after this many iterations without a new correct terminal; 0: never (ours)."
+    )
+    max_calls: int = Field(0, ge=0, description="Model calls per tree, never exceeded; 0: no limit (ours).")
+    max_generated_tokens: int = Field(
+        0,
+        ge=0,
+        description="Generated tokens per tree, never exceeded: a call begins only if its worst case fits what is "
+        "left; 0: no limit (ours).",
+    )
+    algorithm: Literal["mcts", "best_of_n", "beam", "best_first"] = Field(
+        "mcts", description="The search; all but mcts are baselines on the same budget meter (ours)."
+    )
+    selection: Literal["puct", "uct", "gumbel"] = Field("puct", description="Of mcts (paper: puct).")
+    gumbel_candidates: int = Field(16, ge=1, description="First steps considered by gumbel (ours).")
+    gumbel_scale: float = Field(0.02, gt=0, description="Weight of values against log-priors in gumbel (ours).")
+    beam_width: int = Field(4, ge=1, description="Nodes kept per level by beam (ours).")
+    prior: Literal["logprob", "count"] = Field(
+        "logprob",
+        description="Prior of a step among its siblings: from its log-probability, or its share of equal proposals.",
+    )
+    max_in_flight: int = Field(1, ge=1, description="Calls of one tree in flight at the same time (ours).")
+    virtual_loss: float = Field(
+        1.0,
+        ge=0,
+        description="Wrong answers that an iteration in flight counts for on its path; 0: a visit only (ours).",
+    )
+    feed_order: Literal["index", "arrival"] = Field(
+        "index",
+        description="Replies take effect in the order of their calls: the tree is the same whatever the timing. Or as "
+        "they come: nothing waits for a slower reply (ours).",
+    )
 
 
 class LinearizeSettings(Settings):

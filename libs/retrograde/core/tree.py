@@ -27,7 +27,8 @@ class NodeOrigin(enum.Enum):
 class Node:
     """A step and its statistics.
 
-    `logprob` is the step's summed log-probability in nats, `prior` is pi(a|S) among its siblings, `visits` is N(S,a),
+    `logprob` is the step's summed log-probability in nats, `num_proposed` how often its parent's expansion said it,
+    `prior` is pi(a|S) among its siblings, `visits` is N(S,a),
     `value` is Q(S,a). `grade` is set on terminals only. `reward` is R(S), what the node's own evaluation gave: its
     verdict's reward on a terminal, the mean over its rollouts elsewhere, None while there is none. It is not stored
     with the tree: Q and N hold it, and a search is continued from its log.
@@ -38,6 +39,7 @@ class Node:
     step: str = ""
     logprob: float = 0.0
     num_tokens: int = 0
+    num_proposed: int = 0
     prior: float = 0.0
     visits: int = 0
     value: float = 0.0

@@ -27,17 +27,17 @@ from retrograde.v1 import provenance_pb2 as retrograde_dot_v1_dot_provenance__pb
 from retrograde.v1 import verdict_pb2 as retrograde_dot_v1_dot_verdict__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18retrograde/v1/tree.proto\x12\rretrograde.v1\x1a\x1bretrograde/v1/problem.proto\x1a\x1eretrograde/v1/provenance.proto\x1a\x1bretrograde/v1/verdict.proto\"\xd9\x01\n\x04Node\x12\x0e\n\x06parent\x18\x01 \x01(\x11\x12)\n\x06origin\x18\x02 \x01(\x0e\x32\x19.retrograde.v1.NodeOrigin\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x0f\n\x07logprob\x18\x04 \x01(\x01\x12\x12\n\nnum_tokens\x18\x05 \x01(\r\x12\r\n\x05prior\x18\x06 \x01(\x01\x12\x0e\n\x06visits\x18\x07 \x01(\r\x12\r\n\x05value\x18\x08 \x01(\x01\x12\x10\n\x08\x65xpanded\x18\t \x01(\x08\x12#\n\x05grade\x18\n \x01(\x0b\x32\x14.retrograde.v1.Grade\"\xb1\x01\n\nSearchTree\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\'\n\x07problem\x18\x02 \x01(\x0b\x32\x16.retrograde.v1.Problem\x12\"\n\x05nodes\x18\x03 \x03(\x0b\x32\x13.retrograde.v1.Node\x12\x16\n\x0enum_iterations\x18\x04 \x01(\r\x12-\n\nprovenance\x18\x05 \x01(\x0b\x32\x19.retrograde.v1.Provenance*s\n\nNodeOrigin\x12\x1b\n\x17NODE_ORIGIN_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_ORIGIN_ROOT\x10\x01\x12\x19\n\x15NODE_ORIGIN_EXPANSION\x10\x02\x12\x17\n\x13NODE_ORIGIN_ROLLOUT\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18retrograde/v1/tree.proto\x12\rretrograde.v1\x1a\x1bretrograde/v1/problem.proto\x1a\x1eretrograde/v1/provenance.proto\x1a\x1bretrograde/v1/verdict.proto\"\xef\x01\n\x04Node\x12\x0e\n\x06parent\x18\x01 \x01(\x11\x12)\n\x06origin\x18\x02 \x01(\x0e\x32\x19.retrograde.v1.NodeOrigin\x12\x0c\n\x04step\x18\x03 \x01(\t\x12\x0f\n\x07logprob\x18\x04 \x01(\x01\x12\x12\n\nnum_tokens\x18\x05 \x01(\r\x12\r\n\x05prior\x18\x06 \x01(\x01\x12\x0e\n\x06visits\x18\x07 \x01(\r\x12\r\n\x05value\x18\x08 \x01(\x01\x12\x10\n\x08\x65xpanded\x18\t \x01(\x08\x12#\n\x05grade\x18\n \x01(\x0b\x32\x14.retrograde.v1.Grade\x12\x14\n\x0cnum_proposed\x18\x0b \x01(\r\"\xb1\x01\n\nSearchTree\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\'\n\x07problem\x18\x02 \x01(\x0b\x32\x16.retrograde.v1.Problem\x12\"\n\x05nodes\x18\x03 \x03(\x0b\x32\x13.retrograde.v1.Node\x12\x16\n\x0enum_iterations\x18\x04 \x01(\r\x12-\n\nprovenance\x18\x05 \x01(\x0b\x32\x19.retrograde.v1.Provenance*s\n\nNodeOrigin\x12\x1b\n\x17NODE_ORIGIN_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_ORIGIN_ROOT\x10\x01\x12\x19\n\x15NODE_ORIGIN_EXPANSION\x10\x02\x12\x17\n\x13NODE_ORIGIN_ROLLOUT\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'retrograde.v1.tree_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NODEORIGIN']._serialized_start=533
-  _globals['_NODEORIGIN']._serialized_end=648
+  _globals['_NODEORIGIN']._serialized_start=555
+  _globals['_NODEORIGIN']._serialized_end=670
   _globals['_NODE']._serialized_start=134
-  _globals['_NODE']._serialized_end=351
-  _globals['_SEARCHTREE']._serialized_start=354
-  _globals['_SEARCHTREE']._serialized_end=531
+  _globals['_NODE']._serialized_end=373
+  _globals['_SEARCHTREE']._serialized_start=376
+  _globals['_SEARCHTREE']._serialized_end=553
 # @@protoc_insertion_point(module_scope)

@@ -62,6 +62,7 @@ class Node(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     EXPANDED_FIELD_NUMBER: _builtins.int
     GRADE_FIELD_NUMBER: _builtins.int
+    NUM_PROPOSED_FIELD_NUMBER: _builtins.int
     parent: _builtins.int
     """Index of the parent; -1 for the root."""
     origin: Global___NodeOrigin.ValueType
@@ -74,6 +75,8 @@ class Node(_message.Message):
     value: _builtins.float
     """Q(S, a): mean reward of the walks through this node."""
     expanded: _builtins.bool
+    num_proposed: _builtins.int
+    """How often its parent's expansion proposed it."""
     @_builtins.property
     def grade(self) -> _verdict_pb2.Grade:
         """Set on terminals only."""
@@ -91,10 +94,11 @@ class Node(_message.Message):
         value: _builtins.float = ...,
         expanded: _builtins.bool = ...,
         grade: _verdict_pb2.Grade | None = ...,
+        num_proposed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["grade", b"grade"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expanded", b"expanded", "grade", b"grade", "logprob", b"logprob", "num_tokens", b"num_tokens", "origin", b"origin", "parent", b"parent", "prior", b"prior", "step", b"step", "value", b"value", "visits", b"visits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expanded", b"expanded", "grade", b"grade", "logprob", b"logprob", "num_proposed", b"num_proposed", "num_tokens", b"num_tokens", "origin", b"origin", "parent", b"parent", "prior", b"prior", "step", b"step", "value", b"value", "visits", b"visits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from retrograde.core.mcts import Call, CallKind, Reply, TreeSearch
+from retrograde.core.mcts import TreeSearch
 from retrograde.core.policy import Completion
 from retrograde.core.problem import Grade, Problem, Verdict
+from retrograde.core.search import Call, CallKind, Reply
 from retrograde.core.settings import SearchSettings
 from retrograde.core.tree import Node, NodeOrigin, SearchTree
 from retrograde.tasks.task import Phrases

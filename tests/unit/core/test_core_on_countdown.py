@@ -10,8 +10,9 @@ from sums_task import said
 
 from retrograde.core.invariants import check_solution
 from retrograde.core.linearize import linearize
-from retrograde.core.mcts import Call, CallKind, Reply, TreeSearch
+from retrograde.core.mcts import TreeSearch
 from retrograde.core.rewrite import count_backtracks, rewrite_by_template
+from retrograde.core.search import Call, CallKind, Reply
 from retrograde.core.settings import LinearizeSettings, RewriteSettings, SearchSettings
 from retrograde.core.tree import SearchTree
 from retrograde.tasks.countdown import after, moves, replay, step_text

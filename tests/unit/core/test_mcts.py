@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sums_task import PROBLEM, SUMS, Wanderer, answer, said, searched, stop
 
-from retrograde.core.mcts import Call, CallKind, Reply, SearchError, Spent, TreeSearch, budget
+from retrograde.core.mcts import TreeSearch, budget
 from retrograde.core.policy import Prompt, Sampling
 from retrograde.core.problem import Grade, Verdict
+from retrograde.core.search import Call, CallKind, Reply, SearchError, Spent
 from retrograde.core.settings import SearchSettings
 from retrograde.core.tree import NodeOrigin, SearchTree
 
@@ -48,7 +49,11 @@ def test_three_iterations_worked_out_by_hand() -> None:
         (1, 1.0),
         (0, 0.0),
     ]
-    assert (3, 1, Spent(4, 4)) == (search.tree.num_iterations, search.num_correct, search.spent)
+    assert (3, 1, Spent(4, 4, 4, search.spent.generated_tokens)) == (
+        search.tree.num_iterations,
+        search.num_correct,
+        search.spent,
+    )
 
 
 def test_children_are_evaluated_by_setting() -> None:
@@ -71,7 +76,8 @@ def test_budget_shown_is_an_upper_bound_of_the_budget_spent(evaluate: str) -> No
     settings = SearchSettings(num_iterations=12, num_actions=3, num_rollouts=2, evaluate=evaluate)
     search, log = searched(settings)
     drawn = Counter({kind: sum(c.num_samples for c, _ in log if c.kind is kind) for kind in CallKind})
-    assert Spent(drawn[CallKind.EXPAND], drawn[CallKind.EVALUATE]) == search.spent
+    tokens = search.spent.generated_tokens
+    assert Spent(drawn[CallKind.EXPAND], drawn[CallKind.EVALUATE], len(log), tokens) == search.spent
     most = budget(settings)
     assert search.spent.num_proposals <= most.num_proposals
     assert search.spent.num_rollouts <= most.num_rollouts
@@ -86,7 +92,9 @@ def test_budget_is_met_exactly_where_nothing_ends() -> None:
         count = range(call.num_samples)
         texts = [f"+{n} = {n}\n" if call.kind is CallKind.EXPAND else f"{stop(n)}\n" for n in count]
         search.feed(call, answer(search, call, texts))
-    assert budget(settings) == Spent(15, 20) == search.spent
+    most = budget(settings)
+    assert (search.spent.num_proposals, search.spent.num_rollouts, search.spent.num_calls) == (15, 20, 10)
+    assert (most.num_proposals, most.num_rollouts, most.num_calls) == (15, 20, 10)
 
 
 @given(st.integers(0, 10_000), st.sampled_from(["expanded", "children"]))
@@ -173,7 +181,7 @@ def test_only_ending_steps_of_an_expansion_are_graded() -> None:
 def test_an_answer_to_another_call_is_refused() -> None:
     """Feeding a call that is not in flight is an error that names it."""
     search = TreeSearch(SearchTree(PROBLEM), SUMS, SMALL)
-    with pytest.raises(SearchError, match="call 7: not the call in flight"):
+    with pytest.raises(SearchError, match="call 7: not a call in flight"):
         search.feed(Call(7, CallKind.EXPAND, 0, 2), Reply([]))
 
 

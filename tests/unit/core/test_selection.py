@@ -7,7 +7,8 @@ import math
 import pytest
 
 from retrograde.core.problem import Problem
-from retrograde.core.selection import candidates, priors, puct, select
+from retrograde.core.selection import Traffic, candidates, priors, puct, scorer, select
+from retrograde.core.settings import SearchSettings
 from retrograde.core.tree import Node, NodeOrigin, SearchTree
 
 
@@ -37,6 +38,11 @@ def test_score_is_value_plus_exploration(child: int, expected: float) -> None:
     assert expected == pytest.approx(puct(tree.nodes[0], tree.nodes[child], 1.0))
 
 
+def selected(tree: SearchTree, c_puct: float, closed: set[int]) -> int:
+    """The leaf that PUCT selects with nothing in flight."""
+    return select(tree, scorer(tree, SearchSettings(c_puct=c_puct), Traffic()), closed)
+
+
 @pytest.mark.parametrize(
     ("c_puct", "closed", "leaf"),
     [
@@ -48,7 +54,7 @@ def test_score_is_value_plus_exploration(child: int, expected: float) -> None:
 )
 def test_select_descends_by_the_best_child(c_puct: float, closed: set[int], leaf: int) -> None:
     """Selection follows the highest score at each node, down to a node with nothing to enter."""
-    assert leaf == select(counted(), c_puct, closed)
+    assert leaf == selected(counted(), c_puct, closed)
 
 
 def test_kept_rollouts_are_never_selected() -> None:
@@ -61,7 +67,7 @@ def test_ties_go_to_the_lowest_index() -> None:
     tree = SearchTree(Problem("p", "t", "", ""))
     for _ in range(3):
         tree.add(Node(0, NodeOrigin.EXPANSION, prior=1 / 3))
-    assert select(tree, 1.0) == 1
+    assert selected(tree, 1.0, set()) == 1
 
 
 def test_prior_is_a_softmax_of_mean_log_probability() -> None:
