@@ -39,13 +39,13 @@ class Node:
     step: str = ""
     logprob: float = 0.0
     num_tokens: int = 0
-    num_proposed: int = 0
     prior: float = 0.0
     visits: int = 0
     value: float = 0.0
     expanded: bool = False
     grade: Grade | None = None
     children: list[int] = field(default_factory=list)
+    num_proposed: int = 0
     reward: float | None = field(default=None, compare=False)
 
     @property
