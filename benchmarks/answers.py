@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 LABELLED = Path(__file__).resolve().parents[1] / "tests/data/grading/labelled.jsonl"
 _WHOLE_COMPLETIONS = "extraction"  # the form whose answers are no bare answers
-_LARGEST = 10**6
+_LARGEST = 10**9
 _STATIC_BOMBS = ("9^{9^{9^9}}", "1000000000!", "\\binom{10^9}{5}", "e^{10^{30}}", "(" * 900)
 _STATIC_SHARE = 20  # one in so many of the hostile bench's other items is one of these
 
@@ -40,11 +40,19 @@ def _labelled() -> tuple[Told, ...]:
 
 
 def labelled_answers(source: random.Random, num_answers: int) -> list[Told]:
-    """Answers of all forms, right and wrong: the grader's labelled pairs, none twice within one pass over them."""
+    """Answers of all forms, right and wrong: the grader's labelled pairs, all of them before any comes again.
+
+    Each comes with a question of its own, as in production, so that none was ever asked before.
+    """
     answers: list[Told] = []
     while len(answers) < num_answers:
         answers += source.sample(_labelled(), len(_labelled()))
-    return answers[:num_answers]
+    return [replace(told, question=f"{told.question} ({_name(source)})") for told in answers[:num_answers]]
+
+
+def _name(source: random.Random) -> str:
+    """Consonants that are no word."""
+    return "".join(source.choices("bcdfghjklmnpqrstvwxz", k=12))
 
 
 def hostile_answers(source: random.Random, num_answers: int) -> list[Told]:
@@ -56,7 +64,7 @@ def hostile_answers(source: random.Random, num_answers: int) -> list[Told]:
 
 
 def integer_answers(source: random.Random, num_answers: int) -> list[Told]:
-    """Integers below a million, every second one unequal to its gold."""
+    """Integers below 10^9, every second one unequal to its gold."""
     numbers = [source.randrange(_LARGEST) for _ in range(num_answers)]
     return [Told(str(number), str(number + index % 2)) for index, number in enumerate(numbers)]
 

@@ -72,10 +72,11 @@ def _check_parser(text: str) -> None:
     from retrograde.grading.expression import CostError, UnreadableError  # noqa: PLC0415 - likewise
     from retrograde.grading.normal import normalise  # noqa: PLC0415
     from retrograde.grading.parser import parse  # noqa: PLC0415
+    from retrograde.grading.tokens import tokenize  # noqa: PLC0415
 
     for form in (text, normalise(text)):
         try:
-            parse(form)
+            parse(tokenize(form))
         except (CostError, UnreadableError):
             continue
 

@@ -1,0 +1,112 @@
+"""The bare engine in a process of its own: `LLM.generate` on the same settings, prompts and parameters as the service.
+
+    python -m benchmarks.bare_engine --config FILE.yaml      one JSON line of requests in, one JSON line of figures out
+
+vLLM's engine and front end share this process: no second process, no sockets and no RPC stand between a caller and it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.search_requests import Asked
+from retrograde.runtime.settings import load_settings
+from services.inference import engine
+from services.inference.settings import InferenceSettings
+
+ROOT = Path(__file__).resolve().parents[1]
+STOP_SECONDS = 30.0
+_NOT_FOR_LLM = ("scheduler_cls", "worker_extension_cls")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Of one replay: wall seconds, tokens generated, and prompt tokens computed rather than found in the cache."""
+
+    seconds: float
+    generated_tokens: int
+
+
+class BareEngine:
+    """The process, seen from the bench."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def replay(self, asked: Sequence[Asked]) -> Figures:
+        """All requests in one call of `LLM.generate`."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps([_to_json(each) for each in asked]) + "\n")
+        self._process.stdin.flush()
+        return Figures(**_answer(self._process))
+
+
+@contextlib.contextmanager
+def running_bare_engine(config: Path) -> Iterator[BareEngine]:
+    """Starts it with the service's settings file, warm when it answers first; ends it when left."""
+    command = [sys.executable, "-m", "benchmarks.bare_engine", "--config", str(config)]
+    log = (config.parent / "bare.log").open("w")
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, bufsize=1
+    )
+    try:
+        _answer(process)
+        yield BareEngine(process)
+    finally:
+        process.terminate()
+        process.wait(STOP_SECONDS)
+        log.close()
+
+
+def _answer(process: subprocess.Popen[str]) -> Any:
+    """The next line that is an answer; what vLLM prints is passed over. Raises RuntimeError when it has ended."""
+    assert process.stdout
+    for line in process.stdout:
+        if line.startswith("{"):
+            return json.loads(line)
+    raise RuntimeError(f"the bare engine ended with status {process.wait(STOP_SECONDS)}")
+
+
+def _to_json(asked: Asked) -> dict[str, Any]:
+    return {"prompt": asked.prompt.text + asked.prompt.begun, "sampling": asdict(asked.sampling)}
+
+
+def _parameters(sampling: dict[str, Any]) -> Any:
+    """The same question in vLLM's terms, as its documentation puts it."""
+    from vllm import SamplingParams  # noqa: PLC0415
+
+    logprobs, include_stop = sampling.pop("logprobs"), sampling.pop("include_stop")
+    return SamplingParams(**sampling, include_stop_str_in_output=include_stop, logprobs=0 if logprobs else None)
+
+
+def main() -> None:
+    """Answers until its input ends."""
+    settings = load_settings(InferenceSettings, sys.argv[1:])
+    engine.prepare_environment(settings)
+    from vllm import LLM  # noqa: PLC0415
+
+    args = engine.engine_args(settings, settings.checkpoint)
+    llm = LLM(**{name: value for name, value in args.items() if name not in _NOT_FOR_LLM})
+    print(json.dumps({}), flush=True)  # noqa: T201 - the answer
+    for line in sys.stdin:
+        asked = json.loads(line)
+        parameters = [_parameters(each["sampling"]) for each in asked]
+        began = time.perf_counter()
+        outputs = llm.generate([each["prompt"] for each in asked], parameters, use_tqdm=False)
+        seconds = time.perf_counter() - began
+        tokens = sum(len(each.token_ids) for output in outputs for each in output.outputs)
+        print(json.dumps(asdict(Figures(seconds, tokens))), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    main()
