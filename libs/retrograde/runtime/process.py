@@ -47,7 +47,6 @@ T = TypeVar("T")
 # Long silent calls survive: the server lets clients ping every 10 s also without a call, and pings them itself.
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # a port that is taken is an error, not shared
-    ("grpc.max_receive_message_length", 256 << 20),
     ("grpc.max_send_message_length", 256 << 20),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -80,7 +79,11 @@ class Process:
         logs.configure(self._name, self._settings.log_level)
         self._task = asyncio.current_task()
         self._install_signals()
-        self._server = grpc.aio.server(interceptors=(ServerInterceptor(self._calls),), options=_OPTIONS)
+        self._server = grpc.aio.server(
+            interceptors=(ServerInterceptor(self._calls),),
+            options=(*_OPTIONS, ("grpc.max_receive_message_length", self._settings.max_message_bytes)),
+            maximum_concurrent_rpcs=self._settings.max_concurrent_calls,
+        )
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # missing in the stubs
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._stack.push_async_callback(self._server.stop, None)

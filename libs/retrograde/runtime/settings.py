@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,30 @@ def _host_and_port(address: str) -> str:
     return address
 
 
+def _joined(addresses: object) -> object:
+    """A list of addresses as one text, with commas between them."""
+    if isinstance(addresses, list | tuple) and all(isinstance(each, str) for each in addresses):
+        return ",".join(addresses)
+    return addresses
+
+
+def _hosts_and_ports(addresses: str) -> str:
+    """Returns `addresses` without spaces when each is one; ValueError with the fix otherwise."""
+    parts = [part.strip() for part in addresses.split(",")]
+    for part in parts:
+        _host_and_port(part.removeprefix(DNS_PREFIX))
+    if len(set(parts)) < len(parts):
+        raise ValueError("an address is there twice; name each replica once")
+    return ",".join(parts)
+
+
+DNS_PREFIX = "dns:///"
+"""Before a name that stands for all addresses it resolves to, now and later: a headless Service, say."""
+
 Address = Annotated[str, AfterValidator(_host_and_port)]
+
+Addresses = Annotated[str, BeforeValidator(_joined), AfterValidator(_hosts_and_ports)]
+"""The replicas of a service: host:port, several with commas between or as a list, or dns:///name:port."""
 
 
 class ServiceSettings(BaseModel):
@@ -50,6 +73,12 @@ class ServiceSettings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level written.")
     drain_seconds: float = Field(
         30.0, ge=0, description="After SIGTERM, how long work in flight may take to end or to be handed back."
+    )
+    max_message_bytes: int = Field(
+        64 << 20, ge=1 << 10, description="Largest request read; a larger one is RESOURCE_EXHAUSTED."
+    )
+    max_concurrent_calls: int | None = Field(
+        None, ge=1, description="Calls answered at once, those of health included; more are RESOURCE_EXHAUSTED."
     )
 
 

@@ -173,6 +173,26 @@ def test_the_drain_has_an_end(start: Callable[..., Service]) -> None:
     assert (status, events(lines)[-4:]) == (0, ["drain cut off", "drained", "closed", "closed"])
 
 
+def test_a_message_over_the_limit_is_refused(start: Callable[..., Service]) -> None:
+    """A request of more than max_message_bytes is RESOURCE_EXHAUSTED; one below the limit is answered."""
+    ready = start(max_message_bytes=2048).until("ready")
+    with grpc.insecure_channel(ready["address"]) as channel:
+        verify = VerifierServiceStub(channel).Verify.future
+        large, small = (pb.VerifyRequest(items=[pb.VerifyItem(text="0" * size)]) for size in (2049, 1024))
+        assert verify(large).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert verify(small).result(timeout=10) == pb.VerifyResponse()
+
+
+def test_calls_over_the_limit_are_refused(start: Callable[..., Service]) -> None:
+    """Beside max_concurrent_calls being answered another is RESOURCE_EXHAUSTED."""
+    service = start(max_concurrent_calls=1)
+    with grpc.insecure_channel(service.until("ready")["address"]) as channel:
+        slow = sleep_call(channel, 60)
+        service.until("sleeping")
+        assert sleep_call(channel, 0).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        slow.cancel()
+
+
 def test_a_signal_during_the_start_stops_it(start: Callable[..., Service]) -> None:
     """SIGTERM while starting: status 0 at once, and what was opened is closed."""
     service = start(start_seconds=60)

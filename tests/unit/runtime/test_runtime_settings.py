@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from retrograde.runtime.settings import ServiceSettings, load_settings
+from retrograde.runtime.settings import Addresses, ServiceSettings, load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,3 +123,33 @@ def test_help_lists_the_keys(capsys: pytest.CaptureFixture[str]) -> None:
     assert "The oven service." in text
     assert "degrees: How hot, in degrees Celsius. (required)" in text
     assert "(default 30.0)" in text
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("127.0.0.1:1", "127.0.0.1:1"),
+        ("a:1, b:2", "a:1,b:2"),
+        (["a:1", "[::1]:2"], "a:1,[::1]:2"),
+        ("dns:///pool.apps:50051", "dns:///pool.apps:50051"),
+    ],
+)
+def test_replicas_are_one_address_or_several(written: object, read: str) -> None:
+    """One, several with commas, a list, or a name that stands for many."""
+    assert TypeAdapter(Addresses).validate_python(written) == read
+
+
+@pytest.mark.parametrize(
+    ("written", "fix"),
+    [
+        ("a:1,b", "write host:port"),
+        ("", "write host:port"),
+        ([], "write host:port"),
+        ("dns:///pool", "write host:port"),
+        ("a:1,a:1", "name each replica once"),
+    ],
+)
+def test_replicas_that_are_none_are_refused(written: object, fix: str) -> None:
+    """Each part is checked, and none may be there twice."""
+    with pytest.raises(ValidationError, match=fix):
+        TypeAdapter(Addresses).validate_python(written)
