@@ -1,6 +1,6 @@
 """What stands between the wire and every servicer method, in one interceptor.
 
-    refuse while draining -> bind x-request-id and traceparent to the logs -> call -> answer errors -> count and time
+    refuse while draining -> bind x-request-id and traceparent -> call -> answer errors -> count and time
 
 A RetrogradeError is answered with its class's code and its message. Anything else is logged with its traceback and
 answered INTERNAL with nothing but the request id: an exception's text may hold what no client should read. Health and
@@ -12,13 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from prometheus_client import Counter, Histogram
 
-from retrograde.runtime import logs
+from retrograde.runtime import logs, tracing
 from retrograde.runtime.errors import RetrogradeError
 from retrograde.runtime.metrics import SECONDS_BUCKETS
 
@@ -173,11 +172,9 @@ def _code_of(context: Context[Any, Any]) -> grpc.StatusCode:
 
 
 def _bind_request(context: Context[Any, Any], method: str) -> str:
-    """Binds the caller's x-request-id (or a new one) and traceparent to the call's log lines; gives the request id."""
+    """Binds the caller's ids (or new ones) to what the call logs and causes; gives the request id."""
     metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-    request_id = metadata.get("x-request-id") or uuid.uuid4().hex
-    fields = {"request_id": request_id, "method": method}
-    if "traceparent" in metadata:
-        fields["traceparent"] = metadata["traceparent"]
-    logs.bind(**fields)
-    return request_id
+    trace = tracing.trace_of(metadata)
+    tracing.bind(trace)
+    logs.bind(request_id=trace.request_id, method=method, traceparent=trace.traceparent)
+    return trace.request_id

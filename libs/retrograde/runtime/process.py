@@ -34,6 +34,7 @@ from retrograde.runtime.adapters import open_broker, open_store
 from retrograde.runtime.errors import InvalidInputError, RetrogradeError
 from retrograde.runtime.interceptors import CallsInFlight, ServerInterceptor
 from retrograde.runtime.settings import BAD_INPUT_STATUS, ServiceSettings
+from retrograde.runtime.tracing import TracedBroker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -106,8 +107,8 @@ class Process:
 
     @functools.cached_property
     def broker(self) -> Broker:
-        """The broker of the settings, opened on first use, closed with the process."""
-        broker = open_broker(self._settings.broker)
+        """The broker of the settings, opened on first use, closed with the process; its messages carry their cause."""
+        broker = TracedBroker(open_broker(self._settings.broker))
         self._stack.callback(broker.close)
         return broker
 

@@ -2,7 +2,8 @@
 
 One task polls and commits, through one thread, as a broker's consumer asks; up to `max_in_flight` handlers run beside
 it. A partition is committed up to its last offset below which everything is done, so a kill at any moment loses
-nothing: what was not committed is delivered again. A handler that raises
+nothing: what was not committed is delivered again. The ids in a message's headers (`tracing`) go on with what its
+handler causes. A handler that raises
 
     InvalidInputError      has a bad message: to `<topic>.dlq` at once, byte-identical, with the reason in its headers
     UnavailableError       is without a peer: again, for ever, with back-off; it is not the message's fault
@@ -24,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from retrograde.runtime import logs, metrics
+from retrograde.runtime import logs, metrics, tracing
 from retrograde.runtime.broker import DLQ_SUFFIX
 from retrograde.runtime.errors import (
     FencedError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from retrograde.runtime.broker import Broker, Consumer, Message
+    from retrograde.runtime.tracing import Trace
 
 MAX_BACKOFF_SECONDS = 30.0
 _POLL_SECONDS = 0.2
@@ -112,7 +114,12 @@ class _Retry:
 
     async def settle(self, message: Message) -> bool:
         """Whether `message` is done and may be committed; False gives it back."""
-        with logs.bound(**_log_fields(message)), IN_FLIGHT.labels(self.topic).track_inprogress():
+        trace = tracing.trace_of(message.headers)
+        with (
+            tracing.bound(trace),
+            logs.bound(**_log_fields(message, trace)),
+            IN_FLIGHT.labels(self.topic).track_inprogress(),
+        ):
             with SECONDS.labels(self.topic).time():
                 outcome = await self._outcome(message)
             MESSAGES.labels(self.topic, outcome).inc()
@@ -245,10 +252,9 @@ def _is_being_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _log_fields(message: Message) -> dict[str, object]:
-    fields: dict[str, object] = {"topic": message.topic, "partition": message.partition, "offset": message.offset}
-    traceparent = message.headers.get("traceparent")
-    return fields | {"key": message.key} | ({"traceparent": traceparent} if traceparent else {})
+def _log_fields(message: Message, trace: Trace) -> dict[str, object]:
+    where = {"topic": message.topic, "partition": message.partition, "offset": message.offset, "key": message.key}
+    return where | {"request_id": trace.request_id, "traceparent": trace.traceparent}
 
 
 def _dead_letter_headers(message: Message, attempts: int, error: Exception) -> Mapping[str, str]:

@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 
 import grpc
 
+from retrograde.runtime import tracing
 from retrograde.runtime.errors import BY_CODE, RetrogradeError, UnavailableError
 
 T = TypeVar("T")
@@ -61,11 +62,12 @@ class ServiceClient:
 
     async def _call(self, method: Callable[..., Awaitable[T]], request: object) -> T:
         """One unary call, repeated while the service is away."""
+        metadata = tuple(tracing.carried().items())
         give_up = asyncio.get_running_loop().time() + self._patience
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
-                return await method(request, timeout=self._deadline)
+                return await method(request, timeout=self._deadline, metadata=metadata)
             except grpc.aio.AioRpcError as error:
                 late = asyncio.get_running_loop().time() + pause > give_up
                 if error.code() is not grpc.StatusCode.UNAVAILABLE or late:
@@ -76,7 +78,7 @@ class ServiceClient:
     async def _stream(self, method: Callable[..., AsyncIterable[T]], request: object) -> AsyncIterator[T]:
         """A server stream; not repeated here, for only the caller knows where it stopped."""
         try:
-            async for message in method(request):
+            async for message in method(request, metadata=tuple(tracing.carried().items())):
                 yield message
         except grpc.aio.AioRpcError as error:
             raise domain_error(error) from error

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from prometheus_client import REGISTRY
 
-from retrograde.runtime import logs
+from retrograde.runtime import logs, tracing
 from retrograde.runtime.errors import RetrogradeError, UnavailableError
 from retrograde.runtime.interceptors import CallsInFlight, ServerInterceptor
 
@@ -38,6 +38,8 @@ class Oven:
     async def _end(self, request: bytes) -> bytes:
         if request == b"secret":
             raise KeyError("password is hunter2")
+        if request == b"trace":
+            return json.dumps(tracing.carried()).encode()
         if request == b"slow":
             await asyncio.sleep(30)
         for error in RetrogradeError.__subclasses__():
@@ -68,9 +70,9 @@ def bake(channel: grpc.aio.Channel, request: bytes, **call: Any) -> grpc.aio.Una
     return channel.unary_unary(f"/{SERVICE}/Bake", None, None)(request, **call)
 
 
-def watch(channel: grpc.aio.Channel, request: bytes) -> grpc.aio.UnaryStreamCall[bytes, bytes]:
+def watch(channel: grpc.aio.Channel, request: bytes, **call: Any) -> grpc.aio.UnaryStreamCall[bytes, bytes]:
     """A call answered by a stream."""
-    return channel.unary_stream(f"/{SERVICE}/Watch", None, None)(request)
+    return channel.unary_stream(f"/{SERVICE}/Watch", None, None)(request, **call)
 
 
 async def failure(channel: grpc.aio.Channel, request: bytes, **call: Any) -> tuple[grpc.StatusCode, str | None]:
@@ -163,14 +165,26 @@ async def test_a_draining_process_refuses_new_calls_and_ends_old_ones() -> None:
         assert await stream.read() == b"bread"
 
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
 async def test_the_logs_of_a_call_carry_its_ids(capsys: pytest.CaptureFixture[str]) -> None:
     """x-request-id and traceparent of the caller are on the lines logged while answering."""
     logs.configure("oven")
     async with serving(CallsInFlight()) as channel:
-        await failure(channel, b"secret", metadata=(("x-request-id", "r-1"), ("traceparent", "00-a-b-01")))
+        await failure(channel, b"secret", metadata=(("x-request-id", "r-1"), ("traceparent", TRACEPARENT)))
     written = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     (line,) = [each for each in written if each["event"] == "rpc failed"]
-    assert (line["request_id"], line["traceparent"], line["method"]) == ("r-1", "00-a-b-01", f"/{SERVICE}/Bake")
+    assert (line["request_id"], line["traceparent"], line["method"]) == ("r-1", TRACEPARENT, f"/{SERVICE}/Bake")
+
+
+async def test_what_a_method_causes_carries_the_ids_of_its_call() -> None:
+    """While answering, unary or streamed, the trace bound is the caller's."""
+    headers = {"traceparent": TRACEPARENT, "x-request-id": "r-1"}
+    async with serving(CallsInFlight()) as channel:
+        unary = await bake(channel, b"trace", metadata=tuple(headers.items()))
+        streamed = [each async for each in watch(channel, b"trace", metadata=tuple(headers.items()))]
+    assert [json.loads(each) for each in (unary, streamed[1])] == [headers, headers]
 
 
 async def test_an_unknown_method_is_unimplemented() -> None:

@@ -11,7 +11,9 @@ import grpc
 import pytest
 
 from retrograde.core.problem import Problem, Verdict
+from retrograde.runtime import tracing
 from retrograde.runtime.errors import NotFoundError, UnavailableError
+from retrograde.runtime.tracing import Trace
 from retrograde.v1 import verdict_pb2
 from retrograde.v1 import verifier_service_pb2 as pb
 from retrograde.v1.verifier_service_pb2_grpc import VerifierServiceServicer, add_VerifierServiceServicer_to_server
@@ -25,8 +27,10 @@ class Scripted(VerifierServiceServicer):
 
     def __init__(self, *script: grpc.StatusCode | verdict_pb2.Verdict.ValueType) -> None:
         self.script = list(script)
+        self.headers: list[dict[str, str | bytes]] = []
 
     async def Verify(self, request: pb.VerifyRequest, context: grpc.aio.ServicerContext[Any, Any]) -> pb.VerifyResponse:
+        self.headers.append(dict(context.invocation_metadata() or ()))
         item = self.script.pop(0)
         if isinstance(item, grpc.StatusCode):
             await context.abort(item, "scripted")
@@ -50,6 +54,16 @@ async def test_unavailable_is_retried() -> None:
     away = grpc.StatusCode.UNAVAILABLE
     async with serving(Scripted(away, away, verdict_pb2.VERDICT_CORRECT)) as address, VerifierClient(address) as client:
         assert [grade.verdict for grade in await client.verify([(PROBLEM, "1")])] == [Verdict.CORRECT]
+
+
+async def test_a_call_carries_the_ids_of_its_cause() -> None:
+    """The ids bound where the call is made arrive with it, at each attempt."""
+    script = Scripted(grpc.StatusCode.UNAVAILABLE, verdict_pb2.VERDICT_CORRECT)
+    trace = Trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "r-1")
+    async with serving(script) as address, VerifierClient(address) as client:
+        with tracing.bound(trace):
+            await client.verify([(PROBLEM, "1")])
+    assert [trace.headers.items() <= headers.items() for headers in script.headers] == [True, True]
 
 
 async def test_an_error_is_not_retried_and_keeps_its_class() -> None:
