@@ -9,6 +9,7 @@ from retrograde.runtime.settings import load_settings
 from retrograde.v1.search_service_pb2_grpc import add_SearchServiceServicer_to_server
 from retrograde.wire.clients import InferenceClient, VerifierClient
 from services.search.driver import Driver
+from services.search.engine_gate import EngineGate
 from services.search.grading import GradeBatcher
 from services.search.servicer import SearchServicer
 from services.search.settings import SearchServiceSettings
@@ -20,7 +21,8 @@ async def run(settings: SearchServiceSettings) -> None:
     async with Process("search", settings) as process:
         policy = await process.enter(InferenceClient(settings.inference))
         verifier = await process.enter(VerifierClient(settings.verifier))
-        driver = Driver(policy, GradeBatcher(verifier, settings.grade_items, settings.grade_wait_seconds))
+        gate = EngineGate(settings.engine_fill * settings.engine_samples)
+        driver = Driver(policy, GradeBatcher(verifier, settings.grade_items, settings.grade_wait_seconds), gate)
         servicer = SearchServicer(driver, settings.max_watched, process.drain)
         process.add_servicer(add_SearchServiceServicer_to_server, servicer, "retrograde.v1.SearchService")
         process.add_worker(SearchWorker(process.broker, process.store, driver, settings).run)

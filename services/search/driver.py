@@ -1,27 +1,37 @@
-"""Asks what a TreeSearch wants to know: log first, then feed.
+"""Asks what searches want to know: log first, then feed.
 
-    replay the log -> ask the policy -> have the ends graded -> append to the log -> feed -> ask ...
+    replay the log -> ask all calls in flight -> as replies arrive: append to the log -> feed -> ask what follows ...
+
+A call waits for its turn at the engine, is answered by the policy, has its ends graded, and is logged with whatever
+else arrived while the last put ran. It is fed in the order of arrival, or held back until the calls before it are fed
+(`feed_order`); what is held back is bounded by the search's calls in flight.
 
 A call's seed comes from the run's seed, the problem and the call's index: asked again, it is the same question.
 """
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import hashlib
+import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
-from typing import Protocol
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from typing import Literal, Protocol
 
-from retrograde.core.mcts import Call, TreeSearch
 from retrograde.core.policy import Generation, Policy, Verifier
 from retrograde.core.problem import Cost, Grade
+from retrograde.core.search import Call, Search
 from retrograde.core.tree import ROOT
 from retrograde.runtime.errors import InvalidInputError
 from retrograde.runtime.logs import get_logger
 from services.search import metrics
-from services.search.tree_log import Record, without_token_logprobs
+from services.search.calls import CallsInFlight
+from services.search.engine_gate import EngineGate
+from services.search.records import Record, without_token_logprobs
 
+FeedOrder = Literal["index", "arrival"]
 _log = get_logger(__name__)
 
 
@@ -29,12 +39,12 @@ class Log(Protocol):
     """Where a search's calls are kept; `TreeLog` is durable, `NoLog` forgets."""
 
     async def read(self) -> list[Record]:
-        """The records to continue from, oldest first."""
+        """The records to continue from, in the order of arrival."""
 
     def truncate(self, num_records: int) -> None:
         """Goes on after the first `num_records`."""
 
-    async def append(self, record: Record) -> None:
+    async def append(self, records: Sequence[Record]) -> None:
         """Durable when it returns."""
 
 
@@ -48,8 +58,8 @@ class NoLog:
     def truncate(self, num_records: int) -> None:
         """Nothing to forget."""
 
-    async def append(self, record: Record) -> None:
-        """Forgets it."""
+    async def append(self, records: Sequence[Record]) -> None:
+        """Forgets them."""
 
 
 def call_seed(seed: int, problem_id: str, index: int) -> int:
@@ -58,40 +68,90 @@ def call_seed(seed: int, problem_id: str, index: int) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-class Driver:
-    """Drives searches; one for all trees."""
+class _Feeder:
+    """Feeds durable records to a search, in its order, and counts what they cost."""
 
-    def __init__(self, policy: Policy, verifier: Verifier) -> None:
+    def __init__(self, search: Search, feed_order: FeedOrder) -> None:
+        self._search = search
+        self._in_order = feed_order == "index"
+        self._held: dict[int, Record] = {}
+
+    def to_ask(self) -> list[Call]:
+        """Calls in flight without a record, oldest first."""
+        return [call for call in self._search.in_flight.values() if call.index not in self._held]
+
+    def fits(self, record: Record) -> bool:
+        """Whether a record of a log answers a question of this search that no record before it answers."""
+        call = record.call
+        if call.index in self._held or self._search.in_flight.get(call.index) != call:
+            return False
+        return self._search.to_grade(call, record.generation.completions).keys() == record.grades.keys()
+
+    def take(self, record: Record) -> Iterator[Record]:
+        """Feeds the record, or holds it back; yields each record after it was fed."""
+        self._held[record.call.index] = record
+        while self._held:
+            index = next(iter(self._search.in_flight)) if self._in_order else record.call.index
+            if index not in self._held:
+                return
+            ready = self._held.pop(index)
+            self._feed(ready)
+            yield ready
+
+    def _feed(self, record: Record) -> None:
+        provenance = self._search.tree.provenance
+        self._search.feed(record.call, record.reply)
+        provenance.cost.add(record.cost)
+        if record.generation.completions:
+            provenance.policy_version = record.generation.policy_version
+
+
+class Driver:
+    """Drives searches; one for all trees. Without a gate every call is asked at once."""
+
+    def __init__(self, policy: Policy, verifier: Verifier, gate: EngineGate | None = None) -> None:
         self._policy = policy
         self._verifier = verifier
+        self._gate = gate or EngineGate(float("inf"))
+        self._numbers = itertools.count()
 
-    async def run(self, search: TreeSearch, log: Log) -> AsyncGenerator[Record]:
+    async def run(
+        self, search: Search, log: Log, feed_order: FeedOrder = "index", drain: asyncio.Event | None = None
+    ) -> AsyncGenerator[Record]:
         """Takes `search` from where `log` ends to its end, yielding each record once it is fed.
 
+        Once `drain` is set no call is asked any more: what is in flight is logged, and `search.done` stays false.
         The tree's provenance collects the cost and the policy version; its seed must be set.
         """
-        for index, record in enumerate(await log.read()):
-            if record.call != search.next_call():
-                _log.warning("tree log is of another search", problem_id=search.tree.problem.id, call_index=index)
-                log.truncate(index)
+        feeder = _Feeder(search, feed_order)
+        for position, record in enumerate(await log.read()):
+            if not feeder.fits(record):
+                _log.warning("tree log is of another search", problem_id=search.tree.problem.id, record=position)
+                log.truncate(position)
                 break
-            _feed(search, record)
             metrics.CALLS.labels(kind=record.call.kind.value, source="log").inc()
-            yield record
-        while (call := search.next_call()) is not None:
-            record = await self._ask(search, call)
-            started = time.monotonic()
-            await log.append(record)
-            metrics.LOG_SECONDS.observe(time.monotonic() - started)
-            _feed(search, record)
-            _count(record)
-            yield record
+            for fed in feeder.take(record):
+                yield fed
+        drain = drain or asyncio.Event()
+        ask = functools.partial(self._ask, search, tree_number=next(self._numbers), drain=drain)
+        async with CallsInFlight(ask) as calls:
+            while True:
+                if not drain.is_set():
+                    calls.start(feeder.to_ask())
+                if not calls:
+                    return
+                for record in await _logged(log, await calls.arrived()):
+                    for fed in feeder.take(record):
+                        yield fed
 
-    async def _ask(self, search: TreeSearch, call: Call) -> Record:
-        started = time.monotonic()
+    async def _ask(self, search: Search, call: Call, *, tree_number: int, drain: asyncio.Event) -> Record | None:
+        """The answer to `call`, with its ends graded; None if it was drained before its turn came."""
         tree = search.tree
-        seed = call_seed(tree.provenance.seed, tree.problem.id, call.index)
-        generation = await self._generate(search, call, seed)
+        async with self._gate.inside(tree_number, call.num_samples):
+            if drain.is_set():
+                return None
+            started = time.monotonic()
+            generation = await self._generate(search, call)
         texts = search.to_grade(call, generation.completions)
         answers = await self._verifier.verify([(tree.problem, text) for text in texts.values()])
         grades: dict[int, Grade] = dict(zip(texts, answers, strict=True))
@@ -104,25 +164,31 @@ class Driver:
         )
         return Record(call, without_token_logprobs(generation), grades, cost)
 
-    async def _generate(self, search: TreeSearch, call: Call, seed: int) -> Generation:
+    async def _generate(self, search: Search, call: Call) -> Generation:
         """The policy's answer; none at all where the steps so far leave no room in the model's length.
 
         The root was answered with the same sampling, so below it only the length of the prompt can be refused.
         """
+        tree = search.tree
+        seed = call_seed(tree.provenance.seed, tree.problem.id, call.index)
         try:
             return await self._policy.generate(search.prompt(call), search.sampling(call, seed))
         except InvalidInputError as error:
             if call.node == ROOT:
                 raise
-            _log.info("node not continued", problem_id=search.tree.problem.id, node=call.node, reason=str(error))
+            _log.info("node not continued", problem_id=tree.problem.id, node=call.node, reason=str(error))
             return Generation(())
 
 
-def _feed(search: TreeSearch, record: Record) -> None:
-    search.feed(record.call, record.reply)
-    search.tree.provenance.cost.add(record.cost)
-    if record.generation.completions:
-        search.tree.provenance.policy_version = record.generation.policy_version
+async def _logged(log: Log, records: list[Record]) -> list[Record]:
+    """The records, durable."""
+    if records:
+        started = time.monotonic()
+        await log.append(records)
+        metrics.LOG_SECONDS.observe(time.monotonic() - started)
+    for record in records:
+        _count(record)
+    return records
 
 
 def _count(record: Record) -> None:

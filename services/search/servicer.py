@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +12,9 @@ import grpc
 from pydantic import Field
 
 import retrograde
-from retrograde.core.mcts import SearchError, TreeSearch
 from retrograde.core.problem import Provenance
+from retrograde.core.search import Search, SearchError
+from retrograde.core.searches import make_search
 from retrograde.core.settings import SearchSettings
 from retrograde.core.tree import SearchTree
 from retrograde.runtime.errors import InvalidInputError, OverloadedError, UnavailableError
@@ -58,24 +61,31 @@ class SearchServicer(SearchServiceServicer):
     async def _search(self, request: pb.SearchRequest, settings: WatchedSearch) -> AsyncIterator[pb.SearchResponse]:
         problem = problem_from_proto(request.problem)
         provenance = Provenance(code_version=retrograde.__version__, seed=request.seed)
-        search = TreeSearch(SearchTree(problem, provenance=provenance), load_task(problem.task), settings)
-        told = 0
-        async for _ in self._driver.run(search, NoLog()):
-            if self._drain.is_set():
-                raise UnavailableError("this process is draining; search again, another answers")
-            if search.tree.num_iterations > told:
-                told = search.tree.num_iterations
-                yield _progress(search, settings, with_tree=settings.stream_tree)
-        yield _progress(search, settings, with_tree=True)
+        search = make_search(SearchTree(problem, provenance=provenance), load_task(problem.task), settings)
+        told, began = 0, time.monotonic()
+        async with contextlib.aclosing(self._driver.run(search, NoLog(), settings.feed_order, self._drain)) as records:
+            async for _ in records:
+                if self._drain.is_set():
+                    break
+                if search.tree.num_iterations > told:
+                    told = search.tree.num_iterations
+                    yield _progress(search, settings, began, with_tree=settings.stream_tree)
+        if not search.done:
+            raise UnavailableError("this process is draining; search again, another answers")
+        yield _progress(search, settings, began, with_tree=True)
 
 
-def _progress(search: TreeSearch, settings: SearchSettings, *, with_tree: bool) -> pb.SearchResponse:
+def _progress(search: Search, settings: SearchSettings, began: float, *, with_tree: bool) -> pb.SearchResponse:
+    """`began` is the search's begin on the monotonic clock, in seconds."""
     tree = search.tree
+    elapsed = max(time.monotonic() - began, 1e-9)
     return pb.SearchResponse(
         iteration=tree.num_iterations,
         num_iterations=settings.num_iterations,
         num_nodes=len(tree.nodes),
         num_correct=search.num_correct,
         cost=cost_to_proto(tree.provenance.cost),
+        tokens_per_second=tree.provenance.cost.generated_tokens / elapsed,
+        num_in_flight=len(search.in_flight),
         tree=tree_to_proto(tree) if with_tree else None,
     )

@@ -18,8 +18,20 @@ class SearchServiceSettings(ServiceSettings):
     grade_wait_seconds: float = Field(
         0.004, ge=0, description="How long a solution may wait for others to join its call."
     )
+    engine_samples: int = Field(
+        256, ge=1, description="Sequences the engine batches at most, until the inference service says how many."
+    )
+    engine_fill: float = Field(
+        1.5, gt=0, description="Samples in flight over all trees, as a multiple of those sequences."
+    )
+    engine_look_seconds: float = Field(
+        10.0, gt=0, description="How often the inference service is asked for its batch and its load."
+    )
+    takeover_seconds: float = Field(
+        30.0, ge=0, description="How long another worker's log of a tree must stand still before the tree is retaken."
+    )
     hand_back_seconds: float = Field(
         5.0,
         ge=0,
-        description="After SIGTERM, how long a call in flight may take; then its tree is handed back without it.",
+        description="After SIGTERM, how long calls in flight may take; then their tree is handed back without them.",
     )

@@ -1,172 +1,200 @@
 """A tree is a log of its calls: each is stored before its effect is used, so that any worker continues any tree.
 
-Records are objects `<prefix><seq>-<epoch>-<attempt>.pb`, one per call. A store has no conditional put, so records are
-never overwritten: each attempt writes under names of its own and each record names the one before it. A reader follows
-these names back from the last record of the newest epoch; what a stale worker still adds to an older epoch is a branch
-nobody follows.
+    read    follow the chain back from the newest epoch -> open a newer epoch with an empty segment -> the records
+    append  rewrite the open segment with the new records; a full one is left for good and the next begins
+    check   is this epoch still the newest?
+
+Segments are objects `<prefix><epoch>-<attempt>-<seq>.pb` of up to 16 records. A store has no append and no conditional
+put, so that nobody writes a name of another attempt, and each segment names the one before it and how many of its
+records it continues: what a stale worker adds to an older epoch is a branch nobody follows. docs/tree_log.md has the
+format and what follows from it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 import secrets
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from retrograde.core.mcts import Call, CallKind, Reply
-from retrograde.core.policy import Completion, Generation
-from retrograde.core.problem import Cost, Grade
-from retrograde.runtime.errors import NotFoundError
+from retrograde.runtime.errors import FencedError, NotFoundError
 from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
 from retrograde.v1 import tree_log_pb2
-from retrograde.wire.convert import EnumMap, cost_from_proto, cost_to_proto, grade_from_proto, grade_to_proto
-from retrograde.wire.convert_rollout import generation_from_proto, generation_to_proto
+from services.search.patience import until_available
+from services.search.records import Record, record_from_proto, record_to_proto
 
-TREE_LOG_VERSION = 1
-"""Format of log records; a record of another version ends the log."""
+TREE_LOG_VERSION = 2
+"""Format of the log; a log of another format is left and the tree begun again."""
+SEGMENT_RECORDS = 16
+SEGMENT_BYTES = 1 << 20
+"""A segment that holds this much is full, however few its records: it is written again with each of them."""
 
-_NAME = re.compile(r"(\d{6})-(\d{4})-([0-9a-f]{8})\.pb")
-_CALL_KIND = EnumMap(CallKind, tree_log_pb2.CallKind, "CALL_KIND")
+_NAME = re.compile(r"(\d{6})-([0-9a-f]{8})-(\d{6})\.pb")
+_NAME_OF_FORMAT_1 = re.compile(r"\d{6}-\d{4}-[0-9a-f]{8}\.pb")
 _log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One finished call."""
-
-    call: Call
-    generation: Generation
-    grades: dict[int, Grade] = field(default_factory=dict)
-    cost: Cost = field(default_factory=Cost)
-
-    @property
-    def reply(self) -> Reply:
-        """What the search is fed."""
-        return Reply(self.generation.completions, self.grades)
-
-
 class _Name(NamedTuple):
-    """Of a record; the newest epoch's last one is the greatest."""
+    """Of a segment; the newest epoch's last one is the greatest. Of two attempts in one epoch, one is the newer."""
 
     epoch: int
     attempt: str
     seq: int
 
     def __str__(self) -> str:
-        return f"{self.seq:06d}-{self.epoch:04d}-{self.attempt}.pb"
+        return f"{self.epoch:06d}-{self.attempt}-{self.seq:06d}.pb"
+
+
+class _Link(NamedTuple):
+    """The first `num_records` of a segment: what a chain takes from it."""
+
+    name: _Name
+    num_records: int
+
+
+class _BrokenChainError(Exception):
+    """A segment that others continue is missing, damaged or too short."""
 
 
 class TreeLog:
-    """The log below `prefix` (which ends in "/"); `read` once, then `append`."""
+    """The log below `prefix` (which ends in "/"): `read` once, then `append` by one task.
+
+    Store calls wait for a store that is away or full. After a cancelled call the object must not be used again.
+    """
 
     def __init__(self, store: ObjectStore, prefix: str) -> None:
         self._store = store
         self._prefix = prefix
-        self._chain: list[_Name] = []
-        self._epoch = 0
-        self._attempt = secrets.token_hex(4)
+        self._chain: list[_Link] = []  # before the open segment
+        self._name = _Name(0, secrets.token_hex(4), 0)
+        self._data = b""  # of the open segment
+        self._num_records = 0  # in it
+        self._is_stored = False
 
     async def read(self) -> list[Record]:
-        """The records to continue from, oldest first."""
-        return await asyncio.to_thread(self._read)
-
-    def _read(self) -> list[Record]:
-        names = self._names()
-        self._epoch = 1 + max((name.epoch for name in names), default=0)
-        if not names:
-            return []
-        messages: list[tree_log_pb2.TreeLogRecord] = []
-        name: _Name | None = max(names)
-        while name is not None and (message := self._load(name)) is not None:
-            self._chain.insert(0, name)
-            messages.insert(0, message)
-            name = _parse(message.parent)
-        return self._checked([record_from_proto(message) for message in messages])
-
-    def _checked(self, records: list[Record]) -> list[Record]:
-        """All of them, or none when the chain does not reach back to the first call."""
-        if [record.call.index for record in records] == list(range(len(records))):
-            return records
-        _log.warning("tree log is broken: starting again", prefix=self._prefix, num_records=len(records))
-        self.truncate(0)
-        return []
-
-    def _names(self) -> list[_Name]:
-        names = (_parse(key.removeprefix(self._prefix)) for key in self._store.list(self._prefix))
-        return [name for name in names if name is not None]
-
-    def _load(self, name: _Name) -> tree_log_pb2.TreeLogRecord | None:
-        try:
-            message = tree_log_pb2.TreeLogRecord.FromString(self._store.get(f"{self._prefix}{name}"))
-        except (NotFoundError, DecodeError):
-            return None
-        return message if message.version == TREE_LOG_VERSION else None
+        """The records to continue from, in the order of arrival; whoever read before is fenced from now on."""
+        records = await until_available(self._read, self._prefix)
+        self._begin_segment()
+        await self._put()
+        return records
 
     def truncate(self, num_records: int) -> None:
-        """Goes on after the first `num_records`; the rest become a branch nobody follows."""
-        del self._chain[num_records:]
+        """Right after `read`: goes on after the first `num_records`; the rest become a branch nobody follows."""
+        kept = []
+        for link in self._chain:
+            taken = min(link.num_records, num_records)
+            num_records -= taken
+            kept += [_Link(link.name, taken)] if taken else []
+        self._chain = kept
+        self._begin_segment()
 
-    async def append(self, record: Record) -> None:
-        """Durable when it returns."""
-        name = _Name(self._epoch, self._attempt, len(self._chain))
-        parent = str(self._chain[-1]) if self._chain else ""
-        data = record_to_proto(record, parent).SerializeToString()
-        await asyncio.to_thread(self._store.put, f"{self._prefix}{name}", data)
-        self._chain.append(name)
+    async def append(self, records: Sequence[Record]) -> None:
+        """Durable when it returns: one put, and one more for each segment that is full.
+
+        Raises FencedError when a full segment is left and another worker has taken the tree over.
+        """
+        for record in records:
+            if self._num_records >= SEGMENT_RECORDS or len(self._data) >= SEGMENT_BYTES:
+                await self._next_segment()
+            self._add(record)
+        if not self._is_stored:
+            await self._put()
+
+    async def check(self) -> None:
+        """Raises FencedError if another worker has taken the tree over."""
+        newest = max(await until_available(self._names, self._prefix), default=self._name)
+        if newest[:2] > self._name[:2]:
+            raise FencedError(f"{self._prefix}: epoch {self._name.epoch} is over, another worker began {newest.epoch}")
+
+    async def newest(self) -> tuple[str, int]:
+        """Name and bytes of the newest segment; ("", 0) if there is none: differs when somebody has appended."""
+        return await until_available(self._newest, self._prefix)
 
     async def delete(self) -> None:
-        """Forgets the tree: its records, and those of stale workers."""
-        await asyncio.to_thread(self._delete)
+        """Forgets the tree: its segments, those of stale workers, and a log of format 1."""
+        await until_available(self._delete, self._prefix)
+
+    def _read(self) -> list[Record]:
+        keys = self._keys()
+        if any(map(_NAME_OF_FORMAT_1.fullmatch, keys)):
+            _log.warning("tree log is of format 1: starting again", prefix=self._prefix)
+        names = sorted(name for key in keys if (name := _parse(key)))
+        self._name = _Name(1 + max((name.epoch for name in names), default=0), self._name.attempt, 0)
+        self._chain = []
+        try:
+            return self._follow(names[-1]) if names else []
+        except (_BrokenChainError, NotFoundError, DecodeError) as error:
+            _log.warning("tree log is broken: starting again", prefix=self._prefix, reason=str(error))
+            self._chain = []
+            return []
+
+    def _follow(self, newest: _Name) -> list[Record]:
+        """The records up to the end of `newest`, from its chain, which is kept."""
+        messages: list[tree_log_pb2.TreeLogRecord] = []
+        name: _Name | None = newest
+        wanted: int | None = None  # all of the newest
+        while name is not None:
+            segment = tree_log_pb2.TreeLogSegment.FromString(self._store.get(f"{self._prefix}{name}"))
+            if segment.version != TREE_LOG_VERSION or len(segment.records) < (wanted or 0):
+                raise _BrokenChainError(f"{name}: format {segment.version}, {len(segment.records)} of {wanted} records")
+            taken = segment.records[:wanted]
+            if taken:
+                self._chain.insert(0, _Link(name, len(taken)))
+            messages[:0] = taken
+            name, wanted = _parse(segment.parent), segment.num_parent_records
+        return [record_from_proto(message) for message in messages]
+
+    def _begin_segment(self) -> None:
+        parent = self._chain[-1] if self._chain else None
+        self._data = tree_log_pb2.TreeLogSegment(
+            version=TREE_LOG_VERSION,
+            parent=str(parent.name) if parent else "",
+            num_parent_records=parent.num_records if parent else 0,
+        ).SerializeToString()
+        self._num_records = 0
+        self._is_stored = False
+
+    def _add(self, record: Record) -> None:
+        """Messages put one after the other are read as one."""
+        self._data += tree_log_pb2.TreeLogSegment(records=[record_to_proto(record)]).SerializeToString()
+        self._num_records += 1
+        self._is_stored = False
+
+    async def _put(self) -> None:
+        key, data = f"{self._prefix}{self._name}", self._data
+        await until_available(lambda: self._store.put(key, data), key)
+        self._is_stored = True
+
+    async def _next_segment(self) -> None:
+        if not self._is_stored:
+            await self._put()
+        await self.check()
+        self._chain.append(_Link(self._name, self._num_records))
+        self._name = self._name._replace(seq=self._name.seq + 1)
+        self._begin_segment()
+
+    def _keys(self) -> list[str]:
+        return [key.removeprefix(self._prefix) for key in self._store.list(self._prefix)]
+
+    def _names(self) -> list[_Name]:
+        return [name for key in self._keys() if (name := _parse(key))]
+
+    def _newest(self) -> tuple[str, int]:
+        names = self._names()
+        try:
+            return (str(max(names)), len(self._store.get(f"{self._prefix}{max(names)}"))) if names else ("", 0)
+        except NotFoundError:  # deleted since it was listed
+            return ("", 0)
 
     def _delete(self) -> None:
-        for name in sorted(self._names()):
-            self._store.delete(f"{self._prefix}{name}")
+        for key in self._keys():
+            if _NAME.fullmatch(key) or _NAME_OF_FORMAT_1.fullmatch(key):
+                self._store.delete(f"{self._prefix}{key}")
 
 
 def _parse(text: str) -> _Name | None:
     match = _NAME.fullmatch(text)
-    return _Name(int(match[2]), match[3], int(match[1])) if match else None
-
-
-def record_to_proto(record: Record, parent: str) -> tree_log_pb2.TreeLogRecord:
-    """Record -> message."""
-    return tree_log_pb2.TreeLogRecord(
-        version=TREE_LOG_VERSION,
-        parent=parent,
-        call_index=record.call.index,
-        call_kind=_CALL_KIND.to_proto(record.call.kind),
-        node=record.call.node,
-        num_samples=record.call.num_samples,
-        generation=generation_to_proto(record.generation),
-        grades={position: grade_to_proto(grade) for position, grade in record.grades.items()},
-        cost=cost_to_proto(record.cost),
-    )
-
-
-def record_from_proto(message: tree_log_pb2.TreeLogRecord) -> Record:
-    """Message -> Record."""
-    kind = _CALL_KIND.from_proto(message.call_kind)
-    return Record(
-        Call(message.call_index, kind, message.node, message.num_samples),
-        generation_from_proto(message.generation),
-        {position: grade_from_proto(grade) for position, grade in message.grades.items()},
-        cost_from_proto(message.cost),
-    )
-
-
-def without_token_logprobs(generation: Generation) -> Generation:
-    """As it is logged and fed: a search uses the sums."""
-    completions = (
-        Completion(text=each.text, token_ids=each.token_ids, logprob=each.logprob, finish_reason=each.finish_reason)
-        for each in generation.completions
-    )
-    return Generation(
-        tuple(completions),
-        generation.policy_version,
-        cached_tokens=generation.cached_tokens,
-        engine_seconds=generation.engine_seconds,
-    )
+    return _Name(int(match[1]), match[2], int(match[3])) if match else None

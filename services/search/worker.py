@@ -1,10 +1,12 @@
 """The queue worker: a problem of the topic becomes one tree in the store.
 
-    handle: stored already? -> else search, from its log if it has one -> store tree -> publish -> drop log  (-> commit)
+    handle: stored already? -> else search, from its log if it has one -> is the tree still mine? -> store tree
+            -> publish -> drop log  (-> commit)
 
 Doing a message twice leaves one tree: its key is derived from run and problem, and a stored tree is only published
-again. On SIGTERM a tree may end the call it is in, then goes back to the queue: its log stays, and another worker
-continues it.
+again. On SIGTERM the calls in flight may end, then a tree goes back to the queue: its log stays, and another worker
+continues it. A worker that was stalled while another took its tree over finds a newer epoch in the log: it stores and
+publishes nothing, and stands aside while the other one makes progress.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ from weakref import WeakValueDictionary
 from google.protobuf.message import DecodeError
 
 import retrograde
-from retrograde.core.mcts import SearchError, TreeSearch
 from retrograde.core.problem import Problem, Provenance
+from retrograde.core.search import Search, SearchError
+from retrograde.core.searches import make_search
 from retrograde.core.tree import SearchTree
 from retrograde.recipe.recipe import Recipe
 from retrograde.runtime.broker import Broker, Message
 from retrograde.runtime.draining import end_or_hand_back
-from retrograde.runtime.errors import InvalidInputError
+from retrograde.runtime.errors import FencedError, InvalidInputError
 from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
 from retrograde.runtime.worker import HandBackError, consume
@@ -34,7 +37,8 @@ from retrograde.v1 import messages_pb2
 from retrograde.wire.convert import problem_from_proto, tree_to_proto
 from retrograde.wire.recipes import Recipes
 from services.search import metrics
-from services.search.driver import Driver
+from services.search.driver import Driver, FeedOrder
+from services.search.patience import until_available
 from services.search.settings import SearchServiceSettings
 from services.search.tree_log import TreeLog
 
@@ -77,11 +81,10 @@ class SearchWorker:
         log = TreeLog(self._store, f"{prefix}/tree-logs/{problem.id}/")
         async with self._alone(tree_key):
             outcome = "stored_before"
-            if not await asyncio.to_thread(self._store.exists, tree_key):
+            if not await self._exists(tree_key):
                 recipe = await self._recipes.get(queued.settings_key)
                 with _in_flight():
-                    tree = await self._search(queued.run_id, problem, recipe, log, drain)
-                outcome = await self._keep(tree_key, tree)
+                    outcome = await self._make(queued.run_id, problem, recipe, tree_key, log, drain)
         ready = messages_pb2.TreeReady(
             run_id=queued.run_id, problem_id=problem.id, tree_key=tree_key, settings_key=queued.settings_key
         )
@@ -93,38 +96,67 @@ class SearchWorker:
         """Held by the one handler at work on the tree: a partition lost and found brings its messages again."""
         return self._locks.setdefault(tree_key, asyncio.Lock())
 
+    async def _make(
+        self, run_id: str, problem: Problem, recipe: Recipe, tree_key: str, log: TreeLog, drain: asyncio.Event
+    ) -> str:
+        """Leaves the tree stored and says what became of it. Raises HandBackError if another worker is at it."""
+        try:
+            return await self._keep(tree_key, await self._search(run_id, problem, recipe, log, drain), log)
+        except FencedError as error:
+            metrics.FENCED.inc()
+            _log.warning("tree given up", tree_key=tree_key, reason=str(error))
+            await self._stand_aside(tree_key, log, drain)
+            raise HandBackError from error
+
     async def _search(
         self, run_id: str, problem: Problem, recipe: Recipe, log: TreeLog, drain: asyncio.Event
     ) -> SearchTree:
         provenance = Provenance(run_id, recipe.hash, retrograde.__version__, seed=recipe.seed)
         tree = SearchTree(problem, provenance=provenance)
         try:
-            search = TreeSearch(tree, load_task(problem.task), recipe.search)
-            await end_or_hand_back(self._exhaust(search, log, drain), drain, self._settings.hand_back_seconds)
+            search = make_search(tree, load_task(problem.task), recipe.search)
+            work = self._exhaust(search, log, recipe.search.feed_order, drain)
+            await end_or_hand_back(work, drain, self._settings.hand_back_seconds)
         except (TaskError, SearchError) as error:
             raise InvalidInputError(f"problem {problem.id}: {error}") from error
         metrics.ITERATIONS.inc(tree.num_iterations)
         return tree
 
-    async def _exhaust(self, search: TreeSearch, log: TreeLog, drain: asyncio.Event) -> None:
-        """Runs `search` to its end, or hands it back between two calls."""
-        async with contextlib.aclosing(self._driver.run(search, log)) as records:
+    async def _exhaust(self, search: Search, log: TreeLog, feed_order: FeedOrder, drain: asyncio.Event) -> None:
+        """Runs `search` to its end, or hands it back once its calls in flight are logged."""
+        async with contextlib.aclosing(self._driver.run(search, log, feed_order, drain)) as records:
             async for _ in records:
-                if drain.is_set():
-                    raise HandBackError
+                pass
+        if not search.done:
+            raise HandBackError
 
-    async def _keep(self, tree_key: str, tree: SearchTree) -> str:
+    async def _keep(self, tree_key: str, tree: SearchTree, log: TreeLog) -> str:
         """Stores the tree unless another worker was first: what was made from a stored tree must stay true."""
-        if await asyncio.to_thread(self._store.exists, tree_key):
+        if await self._exists(tree_key):
             return "stored_before"
+        await log.check()
         data = tree_to_proto(tree).SerializeToString()
-        await asyncio.to_thread(self._store.put, tree_key, data)
+        await until_available(lambda: self._store.put(tree_key, data), tree_key)
         solved = any(node.is_correct for node in tree.nodes)
         cost = tree.provenance.cost
         _log.debug(
             "tree stored", tree_key=tree_key, solved=solved, num_nodes=len(tree.nodes), seconds=cost.wall_seconds
         )
         return "solved" if solved else "unsolved"
+
+    async def _stand_aside(self, tree_key: str, log: TreeLog, drain: asyncio.Event) -> None:
+        """Waits until the tree is stored, its log stands still for `takeover_seconds`, or this process drains."""
+        seen = None
+        while not drain.is_set() and not await self._exists(tree_key):
+            newest = await log.newest()
+            if newest == seen:
+                return
+            seen = newest
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(drain.wait(), self._settings.takeover_seconds)
+
+    async def _exists(self, key: str) -> bool:
+        return await until_available(lambda: self._store.exists(key), key)
 
 
 def _decode(message: Message) -> messages_pb2.ProblemQueued:

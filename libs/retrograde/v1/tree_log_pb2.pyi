@@ -80,10 +80,10 @@ class TreeLogRecord(_message.Message):
     GRADES_FIELD_NUMBER: _builtins.int
     COST_FIELD_NUMBER: _builtins.int
     version: _builtins.int
-    """Format of this message; readers refuse a version they do not know."""
+    """Of format 1, where each record was an object of its own."""
     parent: _builtins.str
-    """Name of the record before this one; empty for the first."""
     call_index: _builtins.int
+    """The record's key: a log holds an index once, in the order in which replies arrived."""
     call_kind: Global___CallKind.ValueType
     node: _builtins.int
     num_samples: _builtins.int
@@ -117,3 +117,37 @@ class TreeLogRecord(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TreeLogRecord: _TypeAlias = TreeLogRecord  # noqa: Y015
+
+@_typing.final
+class TreeLogSegment(_message.Message):
+    """Records of one attempt, rewritten whole while it is open, never after. See docs/tree_log.md."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    NUM_PARENT_RECORDS_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Format of the log; a log of another format is not continued."""
+    parent: _builtins.str
+    """Name of the segment before this one; empty for the first."""
+    num_parent_records: _builtins.int
+    """How many of its records are before this one's: it may hold more, which a stale worker added."""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___TreeLogRecord]: ...
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        parent: _builtins.str = ...,
+        num_parent_records: _builtins.int = ...,
+        records: _abc.Iterable[Global___TreeLogRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["num_parent_records", b"num_parent_records", "parent", b"parent", "records", b"records", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TreeLogSegment: _TypeAlias = TreeLogSegment  # noqa: Y015

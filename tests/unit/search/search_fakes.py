@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from retrograde.core.policy import Completion, Generation, Prompt, Sampling
+from retrograde.core.policy import Completion, Generation, Policy, Prompt, Sampling
 from retrograde.core.problem import Grade, Problem
 from retrograde.core.settings import SearchSettings
 from retrograde.core.tree import SearchTree
-from retrograde.recipe.recipe import Policy, Problems, ProblemSource, Recipe
+from retrograde.recipe import recipe as recipes
+from retrograde.recipe.recipe import Problems, ProblemSource, Recipe
 from retrograde.runtime.adapters import open_broker, open_store
 from retrograde.runtime.broker import Broker, Message
 from retrograde.runtime.objects import ObjectStore
@@ -23,6 +24,7 @@ from retrograde.v1 import messages_pb2, tree_pb2
 from retrograde.wire.convert import problem_to_proto, tree_from_proto
 from services.search.driver import Driver
 from services.search.settings import SearchServiceSettings
+from services.search.tree_log import TreeLog
 from services.search.worker import PROBLEMS_TOPIC, SearchWorker
 
 SETTINGS = SearchServiceSettings(inference="127.0.0.1:1", verifier="127.0.0.1:2", max_trees=8, hand_back_seconds=0.05)
@@ -30,7 +32,7 @@ RECIPE = Recipe(
     name="small",
     seed=7,
     task="countdown",
-    policy=Policy(checkpoint="/nowhere"),
+    policy=recipes.Policy(checkpoint="/nowhere"),
     problems=Problems(search=ProblemSource(), evaluate=ProblemSource()),
     search=SearchSettings(num_iterations=6, num_actions=3, num_rollouts=2),
 )
@@ -101,8 +103,13 @@ class Run:
         self.store.put("runs/r/recipe.json", RECIPE.model_dump_json().encode())
         self.broker.create_topic(PROBLEMS_TOPIC, 4)
 
-    def worker(self, policy: ScriptedPolicy) -> SearchWorker:
-        return SearchWorker(self.broker, self.store, Driver(policy, TaskVerifier()), SETTINGS)
+    def worker(self, policy: Policy, settings: SearchServiceSettings = SETTINGS) -> SearchWorker:
+        return SearchWorker(self.broker, self.store, Driver(policy, TaskVerifier()), settings)
+
+    def tell(self, **search: object) -> None:
+        """Changes the search settings of the run's recipe."""
+        settings = RECIPE.search.model_copy(update=search)
+        self.store.put("runs/r/recipe.json", RECIPE.model_copy(update={"search": settings}).model_dump_json().encode())
 
     def queue(self, problem: Problem) -> None:
         self.broker.publish(PROBLEMS_TOPIC, f"r/{problem.id}", queued(problem))
@@ -113,6 +120,10 @@ class Run:
 
     def log(self, problem: Problem) -> list[str]:
         return list(self.store.list(f"runs/r/tree-logs/{problem.id}/"))
+
+    def logged(self, problem: Problem) -> list[int]:
+        """Indices of the calls in the problem's log, in the order of arrival."""
+        return [record.call.index for record in TreeLog(self.store, f"runs/r/tree-logs/{problem.id}/")._read()]
 
     def read(self, topic: str) -> list[Message]:
         """All messages of `topic`."""

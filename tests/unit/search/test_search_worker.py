@@ -16,9 +16,12 @@ from retrograde.core.tree import NodeOrigin, SearchTree
 from retrograde.runtime.errors import InvalidInputError
 from retrograde.runtime.worker import HandBackError
 from retrograde.v1 import messages_pb2
+from services.search import metrics
 from services.search.driver import call_seed
 from services.search.tree_log import TreeLog
 from services.search.worker import PROBLEMS_TOPIC, TREES_TOPIC, SearchWorker
+
+PATIENT = SETTINGS.model_copy(update={"takeover_seconds": 60.0, "hand_back_seconds": 10.0})
 
 
 @pytest.fixture
@@ -106,7 +109,7 @@ async def test_killed_tree_is_continued_without_asking_again(run: Run, tmp_path:
     await until(lambda: first.num_asked > num_calls)
     task.cancel()
     await asyncio.wait({task})
-    assert len(run.log(problem)) == num_calls
+    assert run.logged(problem) == list(range(num_calls))
     tree = await search(run, problem, second := ScriptedPolicy())
     assert same(tree, reference)
     assert first.seeds + second.seeds == uninterrupted.seeds
@@ -122,7 +125,7 @@ async def test_kills_at_random_moments_leave_the_same_tree(run: Run, tmp_path: P
         reference = await search(whole, problem, ScriptedPolicy())
         done = False
         while not done:
-            logged = len(await TreeLog(run.store, f"runs/r/tree-logs/{problem.id}/").read())
+            logged = len(run.logged(problem))
             policy = ScriptedPolicy()
             task = asyncio.create_task(run.worker(policy).handle(delivered(problem), drain=asyncio.Event()))
             done = bool((await asyncio.wait({task}, timeout=rng.uniform(0.0, 0.02)))[0])
@@ -135,27 +138,43 @@ async def test_kills_at_random_moments_leave_the_same_tree(run: Run, tmp_path: P
     whole.broker.close()
 
 
-async def test_drain_hands_back_between_two_calls(run: Run) -> None:
-    """After SIGTERM a tree ends the call it is in, logs it and goes back; the next worker asks the rest only."""
+async def test_drain_hands_back_once_the_calls_in_flight_are_logged(run: Run) -> None:
+    """After SIGTERM a tree ends the calls it is in, logs them and goes back; the next worker asks the rest only."""
     (problem,) = problems(1)
+    run.tell(max_in_flight=3)
     drain = asyncio.Event()
+    first = ScriptedPolicy(blocks_at=2)
+    task = asyncio.create_task(run.worker(first, PATIENT).handle(delivered(problem), drain=drain))
+    await until(lambda: first.num_asked == 5)
     drain.set()
-    first = ScriptedPolicy()
+    first.released.set()
     with pytest.raises(HandBackError):
-        await run.worker(first).handle(delivered(problem), drain=drain)
-    assert len(first.seeds) == len(run.log(problem)) == 1
+        await task
+    assert len(first.seeds) == len(run.logged(problem)) == 5
     await search(run, problem, second := ScriptedPolicy())
     assert not set(first.seeds) & set(second.seeds)
+
+
+async def test_drained_worker_begins_no_tree(run: Run) -> None:
+    """A tree that comes after SIGTERM goes back without a question."""
+    drain = asyncio.Event()
+    drain.set()
+    with pytest.raises(HandBackError):
+        await run.worker(policy := ScriptedPolicy()).handle(delivered(problems(1)[0]), drain=drain)
+    assert policy.num_asked == 0
 
 
 async def test_drain_does_not_wait_for_a_call_that_never_ends(run: Run) -> None:
     """A model that does not answer cannot hold the process: the tree goes back within `hand_back_seconds`."""
     (problem,) = problems(1)
     drain = asyncio.Event()
+    policy = ScriptedPolicy(blocks_at=0)
+    task = asyncio.create_task(run.worker(policy).handle(delivered(problem), drain=drain))
+    await until(lambda: policy.num_asked > 0)
     drain.set()
     async with asyncio.timeout(5 + SETTINGS.hand_back_seconds):
         with pytest.raises(HandBackError):
-            await run.worker(ScriptedPolicy(blocks_at=0)).handle(delivered(problem), drain=drain)
+            await task
 
 
 async def test_drained_worker_loses_no_problem(run: Run) -> None:
@@ -185,12 +204,52 @@ async def test_stored_tree_is_never_replaced(run: Run) -> None:
     late = ScriptedPolicy(blocks_at=2)
     task = asyncio.create_task(run.worker(late).handle(delivered(problem), drain=asyncio.Event()))
     await until(lambda: late.num_asked > 2)
-    other = ScriptedPolicy()
-    await search(run, problem, other)
+    await search(run, problem, ScriptedPolicy())
     before = run.store.get(f"runs/r/trees/{problem.id}.pb")
     late.released.set()
     await task
     assert run.store.get(f"runs/r/trees/{problem.id}.pb") == before
+
+
+async def test_stalled_worker_that_wakes_changes_nothing(run: Run) -> None:
+    """While the worker that took its tree over is still at it, the first neither stores nor publishes."""
+    (problem,) = problems(1)
+    stalled = ScriptedPolicy(blocks_at=2)
+    task = asyncio.create_task(
+        run.worker(stalled, PATIENT).handle(delivered(problem), drain=(drain := asyncio.Event()))
+    )
+    await until(lambda: stalled.num_asked > 2)
+    owner = ScriptedPolicy(blocks_at=4)
+    owning = asyncio.create_task(run.worker(owner).handle(delivered(problem), drain=asyncio.Event()))
+    await until(lambda: owner.num_asked > 4)
+    fenced = metrics.FENCED._value.get()
+    stalled.released.set()
+    await until(lambda: metrics.FENCED._value.get() > fenced)
+    assert not run.store.exists(f"runs/r/trees/{problem.id}.pb")
+    assert run.read(TREES_TOPIC) == []
+    assert run.logged(problem) == [0, 1, 2, 3, 4, 5]  # the owner's: what the first one logged since is on a branch
+    drain.set()
+    with pytest.raises(HandBackError):
+        await task
+    owner.released.set()
+    await owning
+    assert len(run.read(TREES_TOPIC)) == 1
+    assert not run.log(problem)
+
+
+async def test_tree_nobody_goes_on_with_is_taken_back(run: Run) -> None:
+    """A fenced worker whose successor died too finds its log standing still, and finishes the tree itself."""
+    (problem,) = problems(1)
+    policy = ScriptedPolicy(blocks_at=2)
+    worker = run.worker(policy, SETTINGS.model_copy(update={"takeover_seconds": 0.05}))
+    task = asyncio.create_task(worker.handle(delivered(problem), drain=asyncio.Event()))
+    await until(lambda: policy.num_asked > 2)
+    await TreeLog(run.store, f"runs/r/tree-logs/{problem.id}/").read()  # a successor that does no more
+    policy.released.set()
+    with pytest.raises(HandBackError):
+        await task
+    await worker.handle(delivered(problem), drain=asyncio.Event())  # as the loop does after its pause
+    assert run.tree(problem).num_iterations == 6
 
 
 async def test_node_the_model_has_no_room_for_ends_there(run: Run) -> None:
