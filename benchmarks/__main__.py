@@ -34,7 +34,6 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     results = _measure_all(benches, Console(stderr=True))
-    write_json(results, OUTPUT)
     console = Console(width=max(Console().width, TABLE_COLUMNS))
     console.print(table(results))
     for result in results:
@@ -43,6 +42,7 @@ def main() -> int:
 
 
 def _measure_all(benches: list[Bench], console: Console) -> list[Result]:
+    """Writes what is known after each bench, so that the failure of a later one costs only itself."""
     columns = (TextColumn("{task.description:18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     results = []
     with Progress(*columns, console=console) as progress:
@@ -50,6 +50,7 @@ def _measure_all(benches: list[Bench], console: Console) -> list[Result]:
         for bench, bar in zip(benches, bars, strict=True):
             progress.start_task(bar)
             results.append(measure(bench, lambda bar=bar: progress.advance(bar)))  # type: ignore[misc]
+            write_json(results, OUTPUT)
     return results
 
 
