@@ -11,11 +11,12 @@ they were, and the search goes on below. A terminal without a verdict is closed:
 from __future__ import annotations
 
 from collections import Counter, deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from retrograde.core.growth import backpropagate, evaluate, expand
 from retrograde.core.gumbel import GumbelSelection
-from retrograde.core.search import Call, CallKind, Planned, Reply, Search, Spent
+from retrograde.core.search import MAX_JUDGEMENT_TOKENS, Call, CallKind, Planned, Reply, Search, Spent
 from retrograde.core.selection import Score, Traffic, candidates, scorer, select_free
 from retrograde.core.settings import SearchSettings
 from retrograde.core.tree import ROOT, SearchTree
@@ -24,13 +25,25 @@ if TYPE_CHECKING:
     from retrograde.tasks.task import Task
 
 
+@dataclass(slots=True)
+class _Worths:
+    """Parts of a node's own reward that are still asked, and those that are known."""
+
+    num_open: int
+    known: list[float] = field(default_factory=list)
+
+
 def budget(settings: SearchSettings) -> Spent:
     """The most a tree search may spend; a tree that runs into terminals spends less."""
-    evaluations = 0 if not settings.num_rollouts else settings.num_actions if settings.evaluate == "children" else 1
+    rolls = settings.num_rollouts > 0 and (settings.value != "judge" or settings.evaluate == "children")
+    evaluations = 0 if not rolls else settings.num_actions if settings.evaluate == "children" else 1
+    judges = int(settings.value != "rollouts" and settings.evaluate == "expanded")
     proposals = settings.num_iterations * settings.num_actions
     rollouts = settings.num_iterations * evaluations * settings.num_rollouts
+    judgements = settings.num_iterations * judges * settings.num_judgements
     tokens = proposals * settings.max_step_tokens + rollouts * settings.max_rollout_tokens
-    return Spent(proposals, rollouts, settings.num_iterations * (1 + evaluations), tokens)
+    calls = settings.num_iterations * (1 + evaluations + judges)
+    return Spent(proposals, rollouts, calls, tokens + judgements * MAX_JUDGEMENT_TOKENS, judgements)
 
 
 class TreeSearch(Search):
@@ -42,6 +55,7 @@ class TreeSearch(Search):
         self._queue: deque[tuple[int, Planned]] = deque()  # (leaf of the iteration, call), to be started next
         self._leaf_of: dict[int, int] = {}  # by call index
         self._open: Counter[int] = Counter()  # calls, queued or in flight, of the iteration at each leaf
+        self._worths: dict[int, _Worths] = {}
         self._closed: set[int] = set()
         self._traffic = Traffic()
         self._score: Score = scorer(tree, settings, self._traffic)
@@ -60,10 +74,15 @@ class TreeSearch(Search):
 
     def _learn(self, call: Call, reply: Reply) -> None:
         leaf = self._leaf_of.pop(call.index)
-        if call.kind is CallKind.EXPAND:
-            self._expanded(leaf, reply)
-        else:
-            self._evaluated(call.node, reply)
+        match call.kind:
+            case CallKind.EXPAND:
+                self._expanded(leaf, reply)
+            case CallKind.EVALUATE:
+                settings = self._settings
+                worth = evaluate(self.tree, call.node, reply.completions, reply.grades, self._task, settings)
+                self._evaluated(call.node, worth)
+            case CallKind.JUDGE:
+                self._evaluated(call.node, self._approval(call, reply))
         self._open[leaf] -= 1
         if not self._open[leaf]:
             self._end_iteration(leaf)
@@ -100,9 +119,20 @@ class TreeSearch(Search):
             return True
         self._traffic.enter(self.tree.path(node))
         self._queue_call(node, Planned(CallKind.EXPAND, node, self._settings.num_actions))
-        if self._settings.evaluate == "expanded" and self._settings.num_rollouts:
-            self._queue_call(node, Planned(CallKind.EVALUATE, node, self._settings.num_rollouts))
+        if self._settings.evaluate == "expanded":
+            for planned in self._evaluations(node):
+                self._queue_call(node, planned)
         return True
+
+    def _evaluations(self, node: int) -> list[Planned]:
+        """The calls whose answers make the node's own reward; nothing can be judged before the first step."""
+        settings, found = self._settings, list[Planned]()
+        if settings.value != "judge" and settings.num_rollouts:
+            found.append(Planned(CallKind.EVALUATE, node, settings.num_rollouts))
+        if settings.value != "rollouts" and node != ROOT:
+            found.append(Planned(CallKind.JUDGE, node, settings.num_judgements))
+        self._worths[node] = _Worths(len(found))
+        return found
 
     def _queue_call(self, leaf: int, planned: Planned) -> None:
         self._queue.append((leaf, planned))
@@ -125,14 +155,22 @@ class TreeSearch(Search):
             return
         for child in children:
             if not self.tree.nodes[child].is_terminal and self._settings.num_rollouts:
+                self._worths[child] = _Worths(1)
                 self._queue_call(node, Planned(CallKind.EVALUATE, child, self._settings.num_rollouts))
         for child in children:
             if self.tree.nodes[child].is_terminal:
                 self._back_up(child)
 
-    def _evaluated(self, node: int, reply: Reply) -> None:
-        evaluate(self.tree, node, reply.completions, reply.grades, self._task, self._settings)
-        self._back_up(node)
+    def _evaluated(self, node: int, worth: float | None) -> None:
+        """Takes one part of the node's own reward; with the last one the reward is their mean, and is backed up."""
+        worths = self._worths[node]
+        worths.num_open -= 1
+        if worth is not None:
+            worths.known.append(worth)
+        if not worths.num_open:
+            del self._worths[node]
+            self.tree.nodes[node].reward = sum(worths.known) / len(worths.known) if worths.known else None
+            self._back_up(node)
 
     def _back_up(self, node: int) -> None:
         """Backpropagates the node's reward; one that has none and can get none any more is closed instead."""

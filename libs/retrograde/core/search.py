@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from retrograde.tasks.task import Task
 
 
+MAX_JUDGEMENT_TOKENS = 8  # enough for a yes or a no, with what a chat puts before it
+
+
 class SearchError(ValueError):
     """A reply does not fit the call it answers; the message says how."""
 
@@ -39,6 +42,7 @@ class CallKind(enum.Enum):
 
     EXPAND = "expand"  # next steps
     EVALUATE = "evaluate"  # rollouts to the end
+    JUDGE = "judge"  # whether the steps so far are right
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,13 @@ class Reply:
 
 @dataclass(slots=True)
 class Spent:
-    """What was answered so far: calls, proposed steps, rollouts, and the tokens of both."""
+    """What was answered so far: proposed steps, rollouts, judgements, the calls for them and their tokens."""
 
     num_proposals: int = 0
     num_rollouts: int = 0
     num_calls: int = 0
     generated_tokens: int = 0
+    num_judgements: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +119,21 @@ class Search:
         return next(iter(self.in_flight.values()), None)
 
     def prompt(self, call: Call) -> Prompt:
-        """What the policy continues."""
+        """What the policy continues, or judges."""
+        if call.kind is CallKind.JUDGE:
+            return Prompt(self._judgement(call.node)[0], chat=self._task.chat)
         begun = "".join(self.tree.steps(call.node))
         return Prompt(self._task.prompt(self.tree.problem), chat=self._task.chat, begun=begun)
 
     def sampling(self, call: Call, seed: int | None = None) -> Sampling:
-        """How it is continued: to the end of a step, or to the end."""
+        """How it is continued: to the end of a step, or to the end; a judgement is one step."""
         settings, expands = self._settings, call.kind is CallKind.EXPAND
         return Sampling(
             n=call.num_samples,
             temperature=settings.temperature,
             top_p=settings.top_p,
             max_tokens=self._max_tokens(call.kind),
-            stop=self._task.stop if expands else (),
+            stop=() if call.kind is CallKind.EVALUATE else self._task.stop,
             seed=seed,
             logprobs=expands,
         )
@@ -134,8 +141,10 @@ class Search:
     def to_grade(self, call: Call, completions: Sequence[Completion]) -> dict[int, str]:
         """Whole solutions to be judged, by the position of the completion that ends them.
 
-        Every rollout ends one, and of the proposed steps those that are terminal.
+        Every rollout ends one, and of the proposed steps those that are terminal; a judgement ends none.
         """
+        if call.kind is CallKind.JUDGE:
+            return {}
         begun = self.tree.steps(call.node)
         return {
             position: "".join(begun) + completion.text
@@ -185,12 +194,31 @@ class Search:
         return not limit or self.spent.generated_tokens + reserved + wanted <= limit
 
     def _max_tokens(self, kind: CallKind) -> int:
-        return self._settings.max_step_tokens if kind is CallKind.EXPAND else self._settings.max_rollout_tokens
+        match kind:
+            case CallKind.EXPAND:
+                return self._settings.max_step_tokens
+            case CallKind.EVALUATE:
+                return self._settings.max_rollout_tokens
+            case CallKind.JUDGE:
+                return MAX_JUDGEMENT_TOKENS
+
+    def _judgement(self, node: int) -> tuple[str, str]:
+        """(prompt, start of the answer that means yes) on the steps that lead to `node`."""
+        return self._task.judge_prompt(self.tree.problem, "".join(self.tree.steps(node)))
+
+    def _approval(self, call: Call, reply: Reply) -> float | None:
+        """The share of judgements that say yes; None where there is no judgement."""
+        yes = self._judgement(call.node)[1].strip().casefold()
+        answers = [completion.text.lstrip().casefold().startswith(yes) for completion in reply.completions]
+        return sum(answers) / len(answers) if answers else None
 
     def _count(self, call: Call, reply: Reply) -> None:
         self.spent.num_calls += 1
         self.spent.generated_tokens += sum(completion.num_tokens for completion in reply.completions)
-        if call.kind is CallKind.EXPAND:
-            self.spent.num_proposals += len(reply.completions)
-        else:
-            self.spent.num_rollouts += len(reply.completions)
+        match call.kind:
+            case CallKind.EXPAND:
+                self.spent.num_proposals += len(reply.completions)
+            case CallKind.EVALUATE:
+                self.spent.num_rollouts += len(reply.completions)
+            case CallKind.JUDGE:
+                self.spent.num_judgements += len(reply.completions)

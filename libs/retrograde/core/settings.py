@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Settings(BaseModel):
@@ -31,6 +31,12 @@ class SearchSettings(Settings):
     length_normalised_prior: bool = Field(
         default=True, description="Prior from the step's mean rather than summed log-probability (silent: ours)."
     )
+    value: Literal["rollouts", "judge", "both"] = Field(
+        "rollouts",
+        description="R(S) of an expanded node: the mean reward of its rollouts (paper), the share of the policy's own "
+        "judgements that say yes to the steps so far, or the mean of both (ours). `judge` needs evaluate: expanded.",
+    )
+    num_judgements: int = Field(8, ge=1, description="Judgements of a node, where the policy judges (ours).")
     evaluate: Literal["expanded", "children"] = Field(
         "expanded", description="M rollouts per expanded node, or per new child (paper unsettled)."
     )
@@ -78,6 +84,14 @@ class SearchSettings(Settings):
         description="Replies take effect in the order of their calls: the tree is the same whatever the timing. Or as "
         "they come: nothing waits for a slower reply (ours).",
     )
+
+    @model_validator(mode="after")
+    def _judged_once(self) -> SearchSettings:
+        if self.value != "rollouts" and (self.evaluate != "expanded" or self.algorithm != "mcts"):
+            raise ValueError(
+                f"value: {self.value!r} judges expanded nodes of mcts; set evaluate: expanded and algorithm: mcts"
+            )
+        return self
 
 
 class LinearizeSettings(Settings):

@@ -27,7 +27,7 @@ from retrograde.v1 import provenance_pb2 as retrograde_dot_v1_dot_provenance__pb
 from retrograde.v1 import verdict_pb2 as retrograde_dot_v1_dot_verdict__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cretrograde/v1/tree_log.proto\x12\rretrograde.v1\x1a%retrograde/v1/inference_service.proto\x1a\x1eretrograde/v1/provenance.proto\x1a\x1bretrograde/v1/verdict.proto\"\xea\x02\n\rTreeLogRecord\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06parent\x18\x02 \x01(\t\x12\x12\n\ncall_index\x18\x03 \x01(\r\x12*\n\tcall_kind\x18\x04 \x01(\x0e\x32\x17.retrograde.v1.CallKind\x12\x0c\n\x04node\x18\x05 \x01(\r\x12\x13\n\x0bnum_samples\x18\x06 \x01(\r\x12\x33\n\ngeneration\x18\x07 \x01(\x0b\x32\x1f.retrograde.v1.GenerateResponse\x12\x38\n\x06grades\x18\x08 \x03(\x0b\x32(.retrograde.v1.TreeLogRecord.GradesEntry\x12!\n\x04\x63ost\x18\t \x01(\x0b\x32\x13.retrograde.v1.Cost\x1a\x43\n\x0bGradesEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.retrograde.v1.Grade:\x02\x38\x01\"|\n\x0eTreeLogSegment\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06parent\x18\x02 \x01(\t\x12\x1a\n\x12num_parent_records\x18\x03 \x01(\r\x12-\n\x07records\x18\x04 \x03(\x0b\x32\x1c.retrograde.v1.TreeLogRecord*S\n\x08\x43\x61llKind\x12\x19\n\x15\x43\x41LL_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43\x41LL_KIND_EXPAND\x10\x01\x12\x16\n\x12\x43\x41LL_KIND_EVALUATE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cretrograde/v1/tree_log.proto\x12\rretrograde.v1\x1a%retrograde/v1/inference_service.proto\x1a\x1eretrograde/v1/provenance.proto\x1a\x1bretrograde/v1/verdict.proto\"\xea\x02\n\rTreeLogRecord\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06parent\x18\x02 \x01(\t\x12\x12\n\ncall_index\x18\x03 \x01(\r\x12*\n\tcall_kind\x18\x04 \x01(\x0e\x32\x17.retrograde.v1.CallKind\x12\x0c\n\x04node\x18\x05 \x01(\r\x12\x13\n\x0bnum_samples\x18\x06 \x01(\r\x12\x33\n\ngeneration\x18\x07 \x01(\x0b\x32\x1f.retrograde.v1.GenerateResponse\x12\x38\n\x06grades\x18\x08 \x03(\x0b\x32(.retrograde.v1.TreeLogRecord.GradesEntry\x12!\n\x04\x63ost\x18\t \x01(\x0b\x32\x13.retrograde.v1.Cost\x1a\x43\n\x0bGradesEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.retrograde.v1.Grade:\x02\x38\x01\"|\n\x0eTreeLogSegment\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06parent\x18\x02 \x01(\t\x12\x1a\n\x12num_parent_records\x18\x03 \x01(\r\x12-\n\x07records\x18\x04 \x03(\x0b\x32\x1c.retrograde.v1.TreeLogRecord*h\n\x08\x43\x61llKind\x12\x19\n\x15\x43\x41LL_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43\x41LL_KIND_EXPAND\x10\x01\x12\x16\n\x12\x43\x41LL_KIND_EVALUATE\x10\x02\x12\x13\n\x0f\x43\x41LL_KIND_JUDGE\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +37,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TREELOGRECORD_GRADESENTRY']._loaded_options = None
   _globals['_TREELOGRECORD_GRADESENTRY']._serialized_options = b'8\001'
   _globals['_CALLKIND']._serialized_start=638
-  _globals['_CALLKIND']._serialized_end=721
+  _globals['_CALLKIND']._serialized_end=742
   _globals['_TREELOGRECORD']._serialized_start=148
   _globals['_TREELOGRECORD']._serialized_end=510
   _globals['_TREELOGRECORD_GRADESENTRY']._serialized_start=443

@@ -33,6 +33,8 @@ class _CallKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CallKind.Val
     """Next steps were asked for."""
     CALL_KIND_EVALUATE: _CallKind.ValueType  # 2
     """Rollouts to the end were asked for."""
+    CALL_KIND_JUDGE: _CallKind.ValueType  # 3
+    """The policy's own judgements on the steps so far were asked for."""
 
 class CallKind(_CallKind, metaclass=_CallKindEnumTypeWrapper): ...
 
@@ -41,6 +43,8 @@ CALL_KIND_EXPAND: CallKind.ValueType  # 1
 """Next steps were asked for."""
 CALL_KIND_EVALUATE: CallKind.ValueType  # 2
 """Rollouts to the end were asked for."""
+CALL_KIND_JUDGE: CallKind.ValueType  # 3
+"""The policy's own judgements on the steps so far were asked for."""
 Global___CallKind: _TypeAlias = CallKind  # noqa: Y015
 
 @_typing.final

@@ -123,3 +123,25 @@ def test_equal_proposals_are_counted() -> None:
     search, _ = asked(settings, {(EXPAND, 0): ["+1 = 1\n", "+1 = 1\n", "+2 = 2\n"]})
     children = [search.tree.nodes[child] for child in search.tree.nodes[ROOT].children]
     assert [(child.num_proposed, round(child.prior, 3)) for child in children] == [(2, 0.667), (1, 0.333)]
+
+
+@pytest.mark.parametrize(("value", "expected"), [("judge", 0.75), ("both", 0.625)])
+def test_a_node_is_worth_what_the_policy_says_of_it(value: str, expected: float) -> None:
+    """Three yes of four are worth 3/4; with rollouts of which one of two is right, the mean of 3/4 and 1/2."""
+    settings = SearchSettings(num_iterations=2, num_actions=1, num_rollouts=2, value=value, num_judgements=4)
+    script = {
+        (EXPAND, 0): ["+1 = 1\n"],
+        (EVALUATE, 0): [f"{stop(7)}\n", f"{stop(7)}\n"],
+        (EXPAND, 1): ["+2 = 3\n"],
+        (EVALUATE, 1): [f"{stop(10)}\n", f"{stop(7)}\n"],
+        (CallKind.JUDGE, 1): ["yes", "Yes, it is", "no", " yes\n"],
+    }
+    search, _ = asked(settings, script)
+    assert search.tree.nodes[1].reward == expected
+    assert search.spent.num_judgements == 4
+
+
+def test_judging_what_is_not_judged_is_refused() -> None:
+    """The error names the field, its value and the fix."""
+    with pytest.raises(ValueError, match="value: 'judge' judges expanded nodes of mcts; set evaluate: expanded"):
+        SearchSettings(value="judge", evaluate="children")
