@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from retrograde.recipe import recipe as recipes
 from retrograde.recipe.recipe import Problems, ProblemSource, Recipe
 from retrograde.runtime.adapters import open_broker, open_store
 from retrograde.runtime.broker import Broker, Message
+from retrograde.runtime.errors import NotFoundError
 from retrograde.runtime.objects import ObjectStore
 from retrograde.tasks.countdown import after, moves, read_statement, step_text
 from retrograde.tasks.task import load_task
@@ -92,6 +93,48 @@ class TaskVerifier:
     async def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Grade]:
         self.sizes.append(len(items))
         return [load_task(problem.task).grade(problem, text) for problem, text in items]
+
+
+class MemoryStore:
+    """Objects in a dictionary; `fault` is raised by every call while it is set."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.fault: Exception | None = None
+        self.num_calls = 0
+
+    def _enter(self) -> None:
+        self.num_calls += 1
+        if self.fault is not None:
+            raise self.fault
+
+    def put(self, key: str, data: bytes) -> None:
+        self._enter()
+        self.objects[key] = data
+
+    def get(self, key: str) -> bytes:
+        self._enter()
+        if key not in self.objects:
+            raise NotFoundError(key)
+        return self.objects[key]
+
+    def exists(self, key: str) -> bool:
+        self._enter()
+        return key in self.objects
+
+    def list(self, prefix: str) -> Iterator[str]:
+        self._enter()
+        return iter(sorted(key for key in self.objects if key.startswith(prefix)))
+
+    def delete(self, key: str) -> None:
+        self._enter()
+        self.objects.pop(key, None)
+
+    def upload(self, prefix: str, folder: Path) -> None:
+        raise NotImplementedError
+
+    def download(self, prefix: str, folder: Path) -> None:
+        raise NotImplementedError
 
 
 class Run:
