@@ -5,6 +5,7 @@
     ├── NotFoundError          NOT_FOUND            no object, run, feed or task of that name
     ├── ConflictError          ALREADY_EXISTS       the name is taken by something different
     ├── StalePolicyError       FAILED_PRECONDITION  the policy served is older than the caller accepts
+    │   └── OtherPolicyError   FAILED_PRECONDITION  the policy that answered is not the one that was asked for
     ├── FencedError            ABORTED              another worker holds a newer epoch of this work
     ├── OverloadedError        RESOURCE_EXHAUSTED   the queue is full: try again later
     ├── UnavailableError       UNAVAILABLE          a peer or the store does not answer: retry
@@ -46,6 +47,10 @@ class StalePolicyError(RetrogradeError):
     """The policy served is older than the caller accepts."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class OtherPolicyError(StalePolicyError):
+    """The policy that answered is not the one the caller's work began under; raised by the client."""
 
 
 class FencedError(RetrogradeError):

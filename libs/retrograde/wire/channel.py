@@ -7,6 +7,7 @@ answer (UNAVAILABLE): every RPC of ours is idempotent or leased, so a repeated c
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from types import TracebackType
@@ -39,6 +40,31 @@ def domain_error(error: grpc.aio.AioRpcError) -> RetrogradeError:
     return BY_CODE.get(error.code(), RetrogradeError)(error.details() or error.code().name.lower())
 
 
+def metadata() -> tuple[tuple[str, str], ...]:
+    """The ids that a call carries on; one call, repeated or not, has one set of them."""
+    return tuple(tracing.carried().items())
+
+
+def open_channel(address: str) -> grpc.aio.Channel:
+    """A channel to one address, with the limits and pings that all our clients use."""
+    return grpc.aio.insecure_channel(address, options=_OPTIONS)
+
+
+async def patiently(attempt: Callable[[], Awaitable[T]], patience_seconds: float) -> T:
+    """What `attempt` returns, repeated with growing pauses while the service is away. Raises domain errors."""
+    clock = asyncio.get_running_loop().time
+    give_up = clock() + patience_seconds
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return await attempt()
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE or clock() + pause > give_up:
+                raise domain_error(error) from error
+        await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
 class ServiceClient:
     """Base of the typed clients: an async context manager around one channel.
 
@@ -50,7 +76,7 @@ class ServiceClient:
         self.address = address
         self._patience = patience_seconds
         self._deadline = deadline_seconds
-        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._channel = open_channel(address)
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,23 +88,13 @@ class ServiceClient:
 
     async def _call(self, method: Callable[..., Awaitable[T]], request: object) -> T:
         """One unary call, repeated while the service is away."""
-        metadata = tuple(tracing.carried().items())
-        give_up = asyncio.get_running_loop().time() + self._patience
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                return await method(request, timeout=self._deadline, metadata=metadata)
-            except grpc.aio.AioRpcError as error:
-                late = asyncio.get_running_loop().time() + pause > give_up
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or late:
-                    raise domain_error(error) from error
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        call = functools.partial(method, request, timeout=self._deadline, metadata=metadata())
+        return await patiently(call, self._patience)
 
     async def _stream(self, method: Callable[..., AsyncIterable[T]], request: object) -> AsyncIterator[T]:
         """A server stream; not repeated here, for only the caller knows where it stopped."""
         try:
-            async for message in method(request, metadata=tuple(tracing.carried().items())):
+            async for message in method(request, metadata=metadata()):
                 yield message
         except grpc.aio.AioRpcError as error:
             raise domain_error(error) from error

@@ -6,13 +6,16 @@ Each is an async context manager: `async with InferenceClient("127.0.0.1:50051")
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+import grpc
 
 from retrograde.core.policy import Generation, Prompt, Sampling
 from retrograde.core.problem import Grade, Problem
 from retrograde.core.rollout import RolloutGroup
 from retrograde.core.solution import Rewriter, SearchTrace, Solution
+from retrograde.runtime.errors import ConflictError, OtherPolicyError
 from retrograde.v1 import inference_service_pb2 as inference_pb2
 from retrograde.v1 import rewriter_service_pb2 as rewriter_pb2
 from retrograde.v1 import rollouts_service_pb2 as rollouts_pb2
@@ -30,11 +33,12 @@ from retrograde.wire.channel import ServiceClient
 from retrograde.wire.convert import grade_from_proto, problem_to_proto, trace_from_proto, trace_to_proto
 from retrograde.wire.convert_rollout import generate_request, generation_from_proto, rollout_group_from_proto
 from retrograde.wire.convert_solution import rewriter_to_proto, solution_from_proto
+from retrograde.wire.routed import RoutedClient
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What the inference pool serves now."""
+    """What the inference pool serves now; see InferenceClient.get_model for several replicas."""
 
     checkpoint_key: str
     policy_version: int
@@ -52,39 +56,89 @@ class Feed:
     policy_version: int
 
 
-class InferenceClient(ServiceClient):
-    """The policy."""
+class InferenceClient(RoutedClient):
+    """The policy, served by one replica or several. Calls under one `key`, by default the prompt, meet the same one.
 
-    async def generate(self, prompt: Prompt, sampling: Sampling, min_policy_version: int = 0) -> Generation:
-        """Draws `sampling.n` completions. Raises StalePolicyError under a policy older than asked for."""
-        stub = InferenceServiceStub(self._channel)
-        response = await self._call(stub.Generate, generate_request(prompt, sampling, min_policy_version))
-        return generation_from_proto(response)
+    A tree never mixes policies: who passes the `policy_version` of its first answer gets answers of that version only.
+    An older replica refuses and another is asked; a newer one is an error, for versions only grow.
+    """
 
-    async def score(self, prompt: str, continuations: Sequence[str]) -> list[float]:
+    async def generate(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        min_policy_version: int = 0,
+        *,
+        key: str = "",
+        policy_version: int = 0,
+    ) -> Generation:
+        """Draws `sampling.n` completions.
+
+        Raises:
+            StalePolicyError: every replica serves an older policy than asked for.
+            OtherPolicyError: `policy_version` was given, and a newer one answered.
+        """
+        request = generate_request(prompt, sampling, max(min_policy_version, policy_version))
+        reply = await self._route(_generate, request, key or prompt.text, sampling.n)
+        if policy_version and reply.policy_version != policy_version:
+            raise OtherPolicyError(
+                f"policy_version: {policy_version} was asked for and {reply.policy_version} answered; begin again"
+            )
+        return generation_from_proto(reply)
+
+    async def score(self, prompt: str, continuations: Sequence[str], *, key: str = "") -> list[float]:
         """Summed log-probability in nats of each continuation after `prompt`."""
-        stub = InferenceServiceStub(self._channel)
         request = inference_pb2.ScoreRequest(prompt=prompt, continuations=continuations)
-        return list((await self._call(stub.Score, request)).logprobs)
+        return list((await self._route(_score, request, key or prompt, len(continuations))).logprobs)
 
     async def load_weights(self, checkpoint_key: str, policy_version: int = 0) -> tuple[int, float]:
-        """Serves the checkpoint; 0 takes the next version. Returns (policy version, seconds requests waited)."""
-        stub = InferenceServiceStub(self._channel)
+        """Every replica serves the checkpoint under one version; 0 takes the next.
+
+        Returns (policy version, longest time in seconds that requests waited). Raises what a replica failed with,
+        naming it; called again, all of them are brought to one version.
+        """
+        if not policy_version and self.num_replicas > 1:
+            policy_version = _next_version(await self._call_all(_get_model, inference_pb2.GetModelRequest()))
         request = inference_pb2.LoadWeightsRequest(checkpoint_key=checkpoint_key, policy_version=policy_version)
-        response = await self._call(stub.LoadWeights, request)
-        return response.policy_version, response.gap_seconds
+        replies = await self._call_all(_load_weights, request)
+        versions = {address: reply.policy_version for address, reply in replies.items()}
+        if len(set(versions.values())) > 1:
+            raise ConflictError(f"policy_version: replicas were loaded by others meanwhile: {versions}; load again")
+        return max(versions.values()), max(reply.gap_seconds for reply in replies.values())
 
     async def get_model(self) -> Model:
-        """What is served now."""
-        stub = InferenceServiceStub(self._channel)
-        model = await self._call(stub.GetModel, inference_pb2.GetModelRequest())
+        """What all replicas serve now: the oldest version, and no checkpoint where they serve different ones."""
+        models = (await self._call_all(_get_model, inference_pb2.GetModelRequest())).values()
+        served = {(model.checkpoint_key, model.policy_version) for model in models}
         return Model(
-            model.checkpoint_key,
-            model.policy_version,
-            model.max_model_tokens,
-            model.running_requests,
-            model.waiting_requests,
+            checkpoint_key=served.pop()[0] if len(served) == 1 else "",
+            policy_version=min(model.policy_version for model in models),
+            max_model_tokens=min(model.max_model_tokens for model in models),
+            running_requests=sum(model.running_requests for model in models),
+            waiting_requests=sum(model.waiting_requests for model in models),
         )
+
+
+def _next_version(models: Mapping[str, inference_pb2.GetModelResponse]) -> int:
+    """The version to load under: 0, each replica's own next, where all agree; else one that is new to all."""
+    served = {(model.checkpoint_key, model.policy_version) for model in models.values()}
+    return 0 if len(served) == 1 else max(version for _, version in served) + 1
+
+
+def _generate(channel: grpc.aio.Channel) -> Callable[..., Awaitable[inference_pb2.GenerateResponse]]:
+    return InferenceServiceStub(channel).Generate
+
+
+def _score(channel: grpc.aio.Channel) -> Callable[..., Awaitable[inference_pb2.ScoreResponse]]:
+    return InferenceServiceStub(channel).Score
+
+
+def _load_weights(channel: grpc.aio.Channel) -> Callable[..., Awaitable[inference_pb2.LoadWeightsResponse]]:
+    return InferenceServiceStub(channel).LoadWeights
+
+
+def _get_model(channel: grpc.aio.Channel) -> Callable[..., Awaitable[inference_pb2.GetModelResponse]]:
+    return InferenceServiceStub(channel).GetModel
 
 
 class VerifierClient(ServiceClient):
