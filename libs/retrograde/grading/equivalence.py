@@ -18,7 +18,7 @@ from typing import TypeGuard, TypeVar
 
 from retrograde.grading.expression import Apply, Collection, Expression, Family, Number, Quantity, Relation, Symbol
 from retrograde.grading.families import same_family
-from retrograde.grading.letters import as_vector, renamings
+from retrograde.grading.letters import as_vector, nameless_letters, renamings
 from retrograde.grading.records import Record, are_numbered, bare_values, records
 from retrograde.grading.regions import INTERVALS, as_interval, is_region, same_names, same_region
 from retrograde.grading.relations import same_relation, told_value, with_argument_of
@@ -40,7 +40,8 @@ def equivalent(answer: Expression, gold: Expression) -> bool | None:
     if same:
         return same
     bare = _bare(gold)
-    return any(_equivalent(other, bare) is True for other in renamings(_bare(answer), bare)) or same
+    others = renamings(_bare(answer), bare, nameless_letters(gold) | nameless_letters(bare))
+    return any(_equivalent(other, bare) is True for other in others) or same
 
 
 def _equivalent(answer: Expression, gold: Expression) -> bool | None:
@@ -60,7 +61,7 @@ def _equivalent(answer: Expression, gold: Expression) -> bool | None:
 
 def _same_single(answer: Expression, gold: Expression) -> bool | None:
     if isinstance(answer, Relation) or isinstance(gold, Relation):
-        return same_relation(answer, gold, equivalent)
+        return same_relation(answer, gold, _equivalent)
     return same_scalar(answer, gold)
 
 
@@ -105,7 +106,7 @@ def _same_region(answer: Expression, gold: Expression) -> bool | None:
     answer, gold = as_interval(answer), as_interval(gold)
     if isinstance(answer, Collection) or isinstance(gold, Collection):
         return _same_collection(answer, gold)
-    return same_relation(answer, gold, equivalent)
+    return same_relation(answer, gold, _equivalent)
 
 
 def _same_records(answer: Expression, gold: Expression) -> bool | None:
@@ -156,7 +157,16 @@ def _same_collection(answer: Expression, gold: Expression) -> bool | None:
     if _is_named(answer) and _is_named(gold):
         return False
     bare = _bare(answer), _bare(gold)
-    return bare != (answer, gold) and equivalent(*bare)
+    if bare == (answer, gold):
+        return False
+    if _is_named(answer) or _is_named(gold):
+        bare = _ordered(bare[0]), _ordered(bare[1])
+    return equivalent(*bare)
+
+
+def _ordered(expression: Expression) -> Expression:
+    """A list as a tuple: what has names has an order."""
+    return Collection("()", expression.items) if _is_list(expression) else expression
 
 
 def _is_named(expression: Expression) -> bool:

@@ -84,7 +84,7 @@ class Family:
 
 Expression = Number | Symbol | Apply | Quantity | Collection | Relation | Family
 CONSTANTS = frozenset({"pi", "e", "i", "oo"})
-DOMAINS = frozenset({"\\Z", "\\N", "\\W", "\\Q", "\\R", "\\C"})
+DOMAINS = frozenset({"\\Z", "\\N", "\\W", "\\Q", "\\R", "\\C", "\\ldots"})
 
 
 def children(expression: Expression) -> tuple[Expression, ...]:

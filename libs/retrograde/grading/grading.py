@@ -8,7 +8,15 @@ from functools import lru_cache
 
 from retrograde.core.problem import Grade, Verdict
 from retrograde.grading.answer import boxed, find_answer
-from retrograde.grading.asides import governing, in_any_order, places_asked, without_any_order
+from retrograde.grading.asides import (
+    clash,
+    condition,
+    counts_things,
+    governing,
+    in_any_order,
+    places_asked,
+    without_any_order,
+)
 from retrograde.grading.atoms import number
 from retrograde.grading.choices import letter_of, option_of, options, same_choice
 from retrograde.grading.equivalence import equivalent
@@ -18,7 +26,7 @@ from retrograde.grading.moments import same_moment
 from retrograde.grading.normal import normalise
 from retrograde.grading.reading import labelled_parts, readings
 from retrograde.grading.relations import contradicts
-from retrograde.grading.scalars import half_place, rounds_to, same_scalar
+from retrograde.grading.scalars import half_place, is_measure, rounds_to, same_scalar
 from retrograde.grading.words import same_words
 
 MAX_ANSWER_CHARS = 4_000
@@ -147,10 +155,13 @@ def _outcome(same: bool, normal: tuple[str, str], path: str) -> _Outcome:  # noq
 
 
 def _rounds_as_asked(answers: Sequence[Expression], golds: Sequence[Expression], question: str) -> bool:
-    """Whether a decimal meets an exact gold at the place to which the question asks to round."""
+    """Whether the two are equal at the decimal place to which the question asks to round."""
     half = places_asked(question)
     return half is not None and any(
-        half_place(answer) == half and rounds_to(gold, answer) for answer in answers for gold in golds
+        half_place(rounded) == half and rounds_to(exact, rounded)
+        for answer in answers
+        for gold in golds
+        for rounded, exact in ((answer, gold), (gold, answer))
     )
 
 
@@ -167,6 +178,10 @@ def _by_value(told: str, asked: str, question: str, normal: tuple[str, str]) -> 
         same = _any_equivalent(answers, golds) or _rounds_as_asked(answers, golds, question)
         if same and governing(right) - governing(left):
             same = None
+        if same and (
+            clash(left, right) or _conditions_differ(left, right) or _things_differ(left, right, answers, golds)
+        ):
+            return _outcome(False, normal, "asides")  # noqa: FBT003 - the outcome
         if same:
             return _outcome(True, normal, "value")  # noqa: FBT003 - the outcome
     worded = same_words(_MEMBER.sub("", told), _MEMBER.sub("", asked))
@@ -177,6 +192,19 @@ def _by_value(told: str, asked: str, question: str, normal: tuple[str, str]) -> 
     if same is None and isinstance(answers, list) and isinstance(golds, list):
         return Verdict.UNPARSABLE, f"{_shown(normal[0])} cannot be compared with {_shown(normal[1])}", "value"
     return _outcome(False, normal, "words")  # noqa: FBT003 - the outcome
+
+
+def _conditions_differ(told: str, asked: str) -> bool:
+    """Whether both hold under a condition on the same letter, and not on the same one: "9 at x=2", "9 at x=3"."""
+    left, right = condition(told), condition(asked)
+    if left is None or right is None or left[0] != right[0]:
+        return False
+    return left[1] != right[1] or _judge(left[2], right[2], "").verdict is not Verdict.CORRECT
+
+
+def _things_differ(told: str, asked: str, answers: Sequence[Expression], golds: Sequence[Expression]) -> bool:
+    """Whether one measures and the other counts: "5 cm", "5 apples"."""
+    return (counts_things(told) and is_measure(golds[0])) or (counts_things(asked) and is_measure(answers[0]))
 
 
 def _readings(text: str) -> list[Expression] | UnreadableError:

@@ -13,6 +13,12 @@ from retrograde.grading.tokens import ARTICLE, LISTS, Kind, Token
 
 _COPULAS = frozenset({"is", "are", "equals", "be", "was", "were", "becomes"})
 _FILLERS = frozenset("the a an is are has have had be of respectively and each he she it".split())  # noqa: SIM905
+# Beside a value these words make another value of it; "of" must follow those of the second line.
+_CHANGING = frozenset("twice thrice double triple half reciprocal factorial between".split())  # noqa: SIM905
+_CHANGING_OF = frozenset(
+    "square cube root roots sum difference product multiple multiples divisors factors powers third quarter negative"  # noqa: SIM905
+    " inverse logarithm number before".split()
+)
 _ASSIGNING = frozenset({"=", "<", ">", "le", "ge", "in", "equiv", ","})
 _ITEM_SIGNS = frozenset({",", ";"})
 _TRAILING = frozenset({",", ".", ";", ":", "/", "'", '"', "?", "*", "=", "^"})
@@ -41,13 +47,21 @@ def _list_items(tokens: Sequence[Token]) -> list[list[Token]]:
         depth += token.step
         if token.word == "and" and _joins_quantities(tokens, index):
             continue
-        if token.word in LISTS:
-            items.append([Token(Kind.SIGN, LISTS[token.word])])
+        if token.word in LISTS or is_by(tokens, index):
+            items.append([Token(Kind.SIGN, LISTS.get(token.word, ","))])
         elif depth == 0 and token.kind is Kind.SIGN and token.text in _ITEM_SIGNS:
             items.append([token])
         else:
             items[-1].append(token)
     return items
+
+
+def is_by(tokens: Sequence[Token], index: int) -> bool:
+    """Whether "by" stands between two sizes: "15 m by 30 m"."""
+    if tokens[index].word != "by" or not 0 < index < len(tokens) - 1:
+        return False
+    before, after = tokens[index - 1], tokens[index + 1]
+    return after.kind is Kind.NUMBER and (before.kind in {Kind.NUMBER, Kind.UNIT, Kind.NAME})
 
 
 def _joins_quantities(tokens: Sequence[Token], index: int) -> bool:
@@ -87,7 +101,10 @@ def _item(tokens: list[Token]) -> _Item:
     lead = tokens[:1] if tokens and _is_separator(tokens[0]) else []
     body = _with_ratio(tokens[len(lead) :])
     words = " ".join(sorted(token.word for token in body if token.kind is Kind.WORD and token.word not in _FILLERS))
-    stretches = _stretches(_after_label(_after_copula(body)))
+    told = _after_label(_after_copula(body))
+    if _is_changed(told):
+        raise UnreadableError("words that make another value of it")
+    stretches = _stretches(told)
     if len(stretches) == 1:
         return _Item(lead, stretches[0], words)
     kept = [_trimmed(stretch) for stretch in stretches if _is_worth(stretch)]
@@ -95,6 +112,25 @@ def _item(tokens: list[Token]) -> _Item:
     if len(kept) > 1:
         raise UnreadableError("more than one value among words")
     return _Item(lead, kept[0] if kept else [], words)
+
+
+def _is_changed(tokens: Sequence[Token]) -> bool:
+    """Whether words make something else of the value beside them: "twice 5", "the square of 5", "5 factorial"."""
+    of = [token.word in _CHANGING_OF and _leads_to_value(tokens[index + 1 :]) for index, token in enumerate(tokens)]
+    changes = [index for index, token in enumerate(tokens) if token.word in _CHANGING]
+    return any(of) or any(_meets_number(tokens, index) for index in changes)
+
+
+def _meets_number(tokens: Sequence[Token], index: int) -> bool:
+    """Whether a number stands beside the word at `index`, an article apart."""
+    after = [token for token in tokens[index + 1 : index + 3] if token.word != "the"][:1]
+    return any(token.kind is Kind.NUMBER for token in (*tokens[max(0, index - 1) : index], *after))
+
+
+def _leads_to_value(tokens: Sequence[Token]) -> bool:
+    """Whether these are "of" and a value: "of 5", "of the 5"."""
+    value = tokens[1:] if [token.word for token in tokens[1:2]] != ["the"] else tokens[2:]
+    return [token.word for token in tokens[:1]] == ["of"] and any(map(counts, value[:1]))
 
 
 def _formula(stretches: Sequence[list[Token]], words: str) -> list[list[Token]]:

@@ -6,35 +6,61 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import permutations
 
-from retrograde.grading.expression import Apply, Collection, Expression, Number, renamed, replaced, symbols
+from retrograde.grading.expression import (
+    Apply,
+    Collection,
+    Expression,
+    Number,
+    Relation,
+    Symbol,
+    renamed,
+    replaced,
+    symbols,
+)
+from retrograde.grading.relations import function_head
 
-_ARBITRARY = frozenset("kmnlctsrjhCKABD") | {"c_1", "c_2", "C_1", "C_2", "lambda", "mu"}
-_CONSTANTS = frozenset({"c", "C", "k", "K", "A", "B", "C_1", "C_2", "c_1", "c_2"})
+_NUMBERED = frozenset({"c_1", "c_2", "C_1", "C_2"})
+_PARAMETERS = frozenset("kmnlctsrjhCKABD") | _NUMBERED | {"lambda", "mu"}  # of points, lines and lists
+_COEFFICIENTS = frozenset("abcdhkmnpqrsABCDKR") | _NUMBERED  # of functions
+_INTEGRATION = frozenset("cCK") | _NUMBERED
+_VARIABLES = frozenset("xytz")
 _DIRECTIONS = ("\\uniti", "\\unitj", "\\unitk")
 _MAX_RENAMED = 3
 _FREE = ("any ", "positive ")
 
 
-def renamings(answer: Expression, gold: Expression) -> Iterator[Expression]:
-    """`answer` with its arbitrary letters called as in `gold`, in every order."""
+def renamings(answer: Expression, gold: Expression, nameless: frozenset[str]) -> Iterator[Expression]:
+    """`answer` with its arbitrary letters called as in `gold`, in every order; `nameless` are arbitrary unsaid."""
     told, asked = sorted(symbols(answer) - symbols(gold)), sorted(symbols(gold) - symbols(answer))
     if not 0 < len(told) == len(asked) <= _MAX_RENAMED:
         return
     for order in permutations(asked):
-        if all(_may_be(*pair) for pair in zip(told, order, strict=True)):
+        if all(_may_be(*pair, nameless) for pair in zip(told, order, strict=True)):
             yield renamed(answer, dict(zip(told, order, strict=True)))
 
 
-def _may_be(told: str, asked: str) -> bool:
-    """Two letters for anything, or any letter and one that is used for constants.
+def _may_be(told: str, asked: str, nameless: frozenset[str]) -> bool:
+    """Letters of which different things are said are different; one of which nothing is said may be either."""
+    kinds = {name.partition(" ")[0] for name in (told, asked) if name.startswith(_FREE)}
+    names = {name.rpartition(" ")[2] for name in (told, asked)}
+    return len(kinds) <= 1 and (bool(kinds) or names <= nameless) and not names & _VARIABLES - {"t"}
 
-    Letters of which different things are said are different; one of which nothing is said may be either.
+
+def nameless_letters(gold: Expression) -> frozenset[str]:
+    """The letters that may have other names in an answer of this form though nothing is said of them.
+
+    Those are the coefficients of a function, the parameters of points and lists, and constants of integration: in any
+    other formula a letter is what the question calls so.
     """
-    are_arbitrary = all(name in _ARBITRARY or name.startswith(_FREE) for name in (told, asked))
-    if not are_arbitrary and not {told, asked} & _CONSTANTS and not (told + asked).startswith(_FREE):
-        return False
-    kinds = [name.partition(" ")[0] for name in (told, asked) if name.startswith(_FREE)]
-    return len(set(kinds)) <= 1
+    match gold:
+        case Relation((head, _), ("=",)) if function_head(head) or head == Symbol("y"):
+            return _COEFFICIENTS
+        case Relation((_, Collection()), _) | Collection():
+            return _PARAMETERS
+        case Apply() if symbols(gold) & _VARIABLES:
+            return _INTEGRATION
+        case _:
+            return frozenset()
 
 
 def as_vector(expression: Expression) -> Expression:

@@ -74,19 +74,20 @@ def _integers(match: re.Match[str]) -> Expression | None:
     first = None if not sign else 0 if kind == "odd" or "non" in sign else 1
     if "natural" in match.group().lower() and first is None:
         first = 0 if kind == "odd" else 1
-    return _progression(step, offset, first)
+    return _progression(step, offset, first, is_declared=first is not None or "integer" in match.group().lower())
 
 
 def _multiples(match: re.Match[str]) -> Expression | None:
     sign = (match["sign"] or "").lower()
     modulus = match["modulus"]
     value = int(modulus) if modulus.isdigit() else words_to_number(modulus)
-    return None if not value else _progression(int(value), 0, 1 if sign in _POSITIVE else None)
+    first = 1 if sign in _POSITIVE else None
+    return None if not value else _progression(int(value), 0, first, is_declared=first is not None)
 
 
-def _progression(step: int, offset: int, first: int | None) -> Family:
+def _progression(step: int, offset: int, first: int | None, *, is_declared: bool) -> Family:
     body = Apply("add", (Apply("mul", (Number(Fraction(step)), _K)), Number(Fraction(offset))))
-    return Family(body, frozenset({"k"}), first, is_declared=first is not None)
+    return Family(body, frozenset({"k"}), first, is_declared)
 
 
 def _function(match: re.Match[str]) -> Expression:

@@ -107,6 +107,7 @@ _FORMULAS = _rules(
         r"\\(?:text(?:bf|it|rm|sf|tt|normal)|math(?:rm|bf|it|sf|tt)|ce|mbox|hbox|emph|operatorname\*?|bf|rm)\s*\{",
         r"\\text{",
     ),
+    (r"\\(?:text\s*\{\s*)?(det|tr|rank|deg|dim)(?![a-z])\s*\}?\s*(?:[A-Z]|\([A-Z]\))?\s*(?==)", r"v_{\1} "),
     (r"\\degree\s*(?:\\text\s*\{)?\s*([CF])(?![A-Za-z])\}?", r"\\text{°\1}"),
 )
 _MARKED = re.compile(r"[\\${~!]")
@@ -118,12 +119,14 @@ _WORDING = _rules(
     (r"\\pmod\s*(\d)(?!\d)", r"\\pmod{\1}"),
     (r"\(\s*(?:\\?mod|\\text\s*\{\s*mod\s*\})\s*([^()]{1,40})\)", r"\\pmod{\1}"),
     (r"\+\s*(?:\\text\s*\{\s*)?(?:constant|const\.?)(?![a-z])\s*\}?", "+C"),
+    (r"(?:\\degree|\bdegrees?)\s*(?:\\text\s*\{\s*)?([CF])(?:elsius|ahrenheit)\b\s*\}?", r"\\text{°\1}"),
     (r"\b(?:sq\.|sq(?=\s)|square[ds]? )\s*", "square "),
     (r"\b(?:cu\.|cu(?=\s))\s*", "cubic "),
     (r",?\s*(?<![A-Za-z])(?:i\.e\.,?|or equivalently|equivalently|that is,)", " or "),
     (r"(?<=[)\]}])\s*U\s*(?=[(\[\\{])", r" \\cup "),
     (r"\A\s*\](?P<a>[^\[\]()]*)\[\s*\Z", r"(\g<a>)"),
     (r"\A\s*\](?P<a>[^\[\]()]*)\]\s*\Z", r"(\g<a>]"),
+    (r"(?<=[\w}\])])\s*\(\s*or ([^()]*)\)", r" or \1"),
     (r"\+/-|\+-", r"\\pm "),
     (r"->", r"\\to "),
     (r"\.\.\.", r"\\ldots "),

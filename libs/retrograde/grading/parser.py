@@ -73,7 +73,7 @@ class _Parser(Atoms):
         items = [self.relation()]
         while self._took(",", ";", "land"):
             if self._peek() is END or self._is_command("ldots"):
-                self._took("ldots")
+                items += [Symbol("\\ldots")] if self._took("ldots") else []
                 self._took(",")
                 continue
             start = self._next

@@ -15,12 +15,15 @@ from dataclasses import dataclass
 
 from retrograde.grading.clauses import Declared, declared
 from retrograde.grading.expression import UnreadableError
-from retrograde.grading.items import counts, resolved
+from retrograde.grading.items import counts, is_by, resolved
 from retrograde.grading.measures import with_units
 from retrograde.grading.tokens import LISTS, REFUTED, Kind, Token
 from retrograde.grading.wordings import reworded
 
-_NEGATIONS = frozenset("not no never cannot neither nor none except without isn doesn don aren won".split())  # noqa: SIM905
+_NEGATIONS = frozenset(
+    "not no never cannot neither nor none except without isn doesn don aren won fail fails maybe perhaps probably "  # noqa: SIM905
+    "possibly might anything".split()
+)
 _CLAUSES = frozenset(
     "where for when if with such because since which attained achieved given provided obtained as occurring using "  # noqa: SIM905
     "assuming wherever whenever by at on that under".split()
@@ -91,7 +94,11 @@ def _without_clause(tokens: list[Token]) -> tuple[list[Token], list[Token]]:
     for index, token in enumerate(tokens):
         depth += token.step
         is_domain = token.kind is Kind.COMMAND and token.text == "forall"
-        begins = token.word in _CLAUSES or is_domain or (token.text == "," and _is_declaration(tokens[index + 1 :]))
+        begins = (
+            (token.word in _CLAUSES and not is_by(tokens, index))
+            or is_domain
+            or (token.text == "," and _is_declaration(tokens[index + 1 :]))
+        )
         if depth == 0 and begins and any(token.is_value for token in tokens[:index]):
             end = _clause_end(tokens, index)
             rest, clause = _without_clause(tokens[end:]) if end < len(tokens) else ([], [])

@@ -30,6 +30,7 @@ from retrograde.grading.namings import named_set
 from retrograde.grading.normal import join_thousands
 from retrograde.grading.parser import parse
 from retrograde.grading.phrases import resolve
+from retrograde.grading.relations import function_head
 from retrograde.grading.tokens import Token, tokenize
 
 MAX_READINGS = 6
@@ -121,12 +122,18 @@ def with_letters(expression: Expression, declared: Declared) -> Expression:
     if isinstance(body, Family):
         return body
     running = (integers | declared.parameters) & symbols(body)
-    free = (fields | declared.free) & symbols(body)
+    free = (fields | declared.free) & symbols(body) - _function_names(body)
     body = _with_own_values(body)
     body = renamed(body, {name: f"{'positive' if declared.is_positive else 'any'} {name}" for name in free})
     if not running or _is_order(body) or _is_argument(body, running):
         return body
     return Family(body, running, declared.first if first is None else first)
+
+
+def _function_names(expression: Expression) -> frozenset[str]:
+    """What is defined on the left sides: f of `f(x) = x + c`."""
+    heads = [function_head(part.sides[0]) for part in walk(expression) if isinstance(part, Relation)]
+    return frozenset(head[0] for head in heads if head)
 
 
 def _with_own_values(expression: Expression) -> Expression:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from retrograde.grading.expression import Apply, Collection, Expression, Relation, Symbol
 
 Record = dict[str, Expression]
+_UNKNOWNS = frozenset("xyztrkmn") | {"lambda", "theta"}
 _ROWS = frozenset({",", "or", "()", "{}"})
 
 
@@ -59,9 +60,10 @@ def bare_values(known: list[Record], other: Expression) -> Iterator[Expression]:
 
 
 def are_numbered(record: Record) -> bool:
-    """Whether the names are one letter with numbers: `x_1 = 2, x_2 = 3` tells two values of x."""
+    """Whether the names are one unknown with numbers: `x_1 = 2, x_2 = 3` tells two values of x."""
     stems = {name.partition("_")[0] for name in record}
-    return len(stems) == 1 and all("_" in name for name in record)
+    are_alike = stems <= _UNKNOWNS or all(isinstance(value, Collection) for value in record.values())
+    return len(stems) == 1 and are_alike and all(name.rpartition("_")[2].isdigit() for name in record)
 
 
 def _has_letters(record: Record) -> bool:

@@ -10,6 +10,7 @@ from retrograde.grading.expression import (
     Collection,
     Expression,
     Family,
+    Number,
     Relation,
     Symbol,
     difference,
@@ -24,6 +25,7 @@ Same = Callable[[Expression, Expression], bool | None]
 _EQUAL = frozenset({"=", "==", "~"})
 _MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!=", "~": "~", "==": "==", "in": "in"}
 _FUNCTION_NAMES = frozenset("fghyFGHPQTSuvwpq")
+_UNKNOWNS = frozenset("xyztnmk")
 _LOOSE = 0.02  # how far the two sides of "\\approx" may be apart
 
 
@@ -64,11 +66,31 @@ def same_relation(answer: Expression, gold: Expression, same: Same) -> bool | No
     """Whether the two say the same; at least one is a relation."""
     if isinstance(answer, Relation) and isinstance(gold, Relation):
         return _same_relations(answer, gold, same)
+    if _is_unsolved(answer) or _is_unsolved(gold):
+        return False
     told, asked = _values(answer), _values(gold)
     if not told or not asked:
         return False
     outcomes = [same(left, right) for left in told for right in asked]
     return True if True in outcomes else outcomes[0]
+
+
+def _is_unsolved(expression: Expression) -> bool:
+    """Whether it is an equation for one unknown, like 2x = 6, and not a statement of its value."""
+    match expression:
+        case Relation((side, Number()), ("=",)) if isinstance(side, Apply) and function_head(side) is None:
+            unknown = symbols(side)
+            return len(unknown) == 1 and unknown <= _UNKNOWNS and _is_linear(side)
+        case _:
+            return False
+
+
+def _is_linear(side: Expression) -> bool:
+    match side:
+        case Apply("add" | "mul" | "div" | "neg", parts):
+            return all(map(_is_linear, parts))
+        case _:
+            return isinstance(side, Symbol | Number)
 
 
 def _values(expression: Expression) -> list[Expression]:
@@ -168,7 +190,7 @@ def _arguments(expression: Expression) -> set[str]:
     parts = [expression.body] if isinstance(expression, Family) else [expression]
     relations = [part for outer in parts for part in walk(outer) if isinstance(part, Relation)]
     heads = [function_head(relation.sides[0]) for relation in relations]
-    return {head[1] for head in heads if head}
+    return {head[1] for head in heads if head and head[1].islower()}
 
 
 def _same_definition(answer: Relation, gold: Relation, same: Same) -> bool | None:

@@ -30,12 +30,16 @@ from retrograde.grading.probing import same_but_for_constant, same_value
 from retrograde.grading.units import Unit
 
 MIN_ROUNDED_DIGITS = 6  # a decimal answer meets an irrational gold with this many significant digits or more
+# A decimal of one place and few digits ("0.3", "1.5") is taken as exact: half places and sizes of those that are not.
+_ROUNDED_PLACES, _ROUNDED_SIZE = Fraction(1, 200), 200
 _ZERO = Number(Fraction(0))
 
 
 def same_scalar(answer: Expression, gold: Expression) -> bool | None:
     """Whether `answer` is the value `gold` says. Raises CostError, and UndefinedError for a value like 1/0."""
     answer, gold = _measured(_counted(answer)), _measured(_counted(gold))
+    if _mixes_units(answer) or _mixes_units(gold):
+        return None
     if isinstance(answer, Quantity) and isinstance(gold, Quantity):
         return _same_quantity(answer, gold)
     if isinstance(answer, Quantity) or isinstance(gold, Quantity):
@@ -77,7 +81,9 @@ def _same_rational(left: Fraction, right: Fraction, answer: Expression, gold: Ex
 def _within(left: Fraction, right: Fraction, gold: Expression) -> bool:
     """Whether `left` rounds to the decimals of `gold`, halves away from zero."""
     half = half_place(gold)
-    return half is not None and abs(left - right) <= half and abs(left) - abs(right) < half
+    if half is None or not (half <= _ROUNDED_PLACES or abs(right) >= _ROUNDED_SIZE * half):
+        return False
+    return abs(left - right) <= half and abs(left) - abs(right) < half
 
 
 def half_place(expression: Expression) -> Fraction | None:
@@ -141,6 +147,11 @@ def _is_pure(expression: Expression) -> bool:
     return isinstance(expression, Quantity) and not expression.unit.dimensions
 
 
+def is_measure(expression: Expression) -> bool:
+    """Whether it is a quantity of a unit that cannot be a letter or a dozen."""
+    return isinstance(expression, Quantity) and bool(expression.unit.dimensions) and expression.unit.is_sure
+
+
 def _is_angle(expression: Expression) -> bool:
     return isinstance(expression, Apply) and expression.operation == "degree"
 
@@ -186,6 +197,15 @@ def _measured(expression: Expression) -> Expression:
         case _:
             pass
     return expression
+
+
+def _mixes_units(expression: Expression) -> bool:
+    """Whether quantities of different dimensions are added."""
+    match expression:
+        case Apply("add", terms):
+            return len({term.unit.dimensions for term in terms if isinstance(term, Quantity)}) > 1
+        case _:
+            return False
 
 
 def _same_quantity(answer: Quantity, gold: Quantity) -> bool | None:

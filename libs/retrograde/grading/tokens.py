@@ -33,6 +33,7 @@ _SHORT_WORDS = frozenset(
     "pm am th st nd rd pp sq cu".split()
 )
 _SENTENCE_STARTS = frozenset("Is In If It We So As No At By To On Of He".split())  # noqa: SIM905
+_BEFORE_UNITS = frozenset({"square", "cubic", "sq", "cu", "per"})
 _PRODUCTS = frozenset("abc xyz abcd pqr rst uvw xyzw bcd def mnp mnk abx axy bxy".split())  # noqa: SIM905
 _TOKEN = re.compile(
     r"(?P<space>\s+)|(?P<number>\d+(?:\.\d+)?(?!\.?\d)|\.\d+|\d+\.?)(?P<exponent>[eE][+-]?\d{1,4}(?![\w.]))?"
@@ -112,9 +113,13 @@ def tokenize(text: str) -> list[Token]:
         match = _TOKEN.match(text, position)
         if match is None:
             raise UnreadableError(f"character {text[position]!r}")
-        tokens.extend(_tokens_of(match, bool(tokens) and tokens[-1].kind is Kind.NUMBER))
+        tokens.extend(_tokens_of(match, bool(tokens) and _may_precede_unit(tokens[-1])))
         position = match.end()
     return tokens
+
+
+def _may_precede_unit(token: Token) -> bool:
+    return token.kind is Kind.NUMBER or token.word in _BEFORE_UNITS
 
 
 def _tokens_of(match: re.Match[str], after_number: bool) -> list[Token]:  # noqa: FBT001 - a fact, not a switch

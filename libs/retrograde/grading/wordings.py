@@ -27,6 +27,7 @@ _WORD_SIGNS: dict[tuple[str, ...], tuple[str, ...]] = {
 }  # fmt: skip
 _COMMANDS = frozenset({"ge", "le", "pm", "degree", "approx"})
 _CONCLUDING = frozenset({"so", "thus", "hence", "therefore"})
+_PRONOUNS = frozenset({"", "one", "a", "an"})
 _LONGEST_NUMERAL = 9
 _LONGEST_SIGN = max(map(len, _WORD_SIGNS))
 
@@ -89,7 +90,7 @@ def _concluded(tokens: list[Token]) -> list[Token]:
 
 
 def _with_numbers(tokens: list[Token]) -> list[Token]:
-    """Number words as numbers, where no digits are told: "twenty-one", "one half"."""
+    """The one number in words as a number, where no digits are told: "twenty-one", "one half"."""
     if any(token.is_mathematics and token != ARTICLE for token in tokens):
         return tokens
     for start, first in enumerate(tokens):
@@ -99,6 +100,8 @@ def _with_numbers(tokens: list[Token]) -> list[Token]:
                 digits = [Token(Kind.NUMBER, str(value.numerator))]
                 if value.denominator > 1:
                     digits += [Token(Kind.SIGN, "/"), Token(Kind.NUMBER, str(value.denominator))]
+                if any(words_to_number(token.word) for token in tokens[end:] if token.word not in _PRONOUNS):
+                    raise UnreadableError("more than one number in words")
                 return tokens[:start] + digits + tokens[end:]
     return tokens
 
