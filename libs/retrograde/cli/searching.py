@@ -7,6 +7,8 @@ import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -43,15 +45,45 @@ def read_problem(task: str, words: str, gold: str) -> Problem:
 
 async def search_one(recipe: Recipe, problem: Problem, folder: Path, seed: int, console: Console) -> SearchTree:
     """Searches by the recipe's settings, on the services of `folder` if they run, else on its own for this once."""
-    settings = json.dumps(recipe.search.model_dump(mode="json") | {"stream_tree": True})
-    tree = SearchTree(problem)
-    async with _search_address(recipe, folder, console) as address:
-        with Live(console=console, refresh_per_second=4) as live:
-            async with SearchClient(address) as client:
-                async for message in client.search(problem, settings, seed):
-                    tree = tree_from_proto(message.tree)
-                    live.update(Group(_headline(message), tree_view(tree)))
-    return tree
+    settings = json.dumps(recipe.search.model_dump(mode="json") | {"stream_tree": console.is_terminal})
+    async with _search_address(recipe, folder, console) as address, SearchClient(address) as client:
+        with Drawing(console, problem) as drawing:
+            async for message in client.search(problem, settings, seed):
+                drawing.show(message)
+    return drawing.tree
+
+
+class Drawing:
+    """A search as it goes on: its tree, drawn anew, on a terminal; elsewhere a line an iteration, and the tree last."""
+
+    def __init__(self, console: Console, problem: Problem) -> None:
+        self.tree = SearchTree(problem)
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
+        self._told = 0
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+        elif error is None:
+            self._console.print(tree_view(self.tree))
+
+    def show(self, message: search_service_pb2.SearchResponse) -> None:
+        """Brings the picture up to date."""
+        if message.HasField("tree"):
+            self.tree = tree_from_proto(message.tree)
+        if self._live:
+            self._live.update(Group(_headline(message), tree_view(self.tree)))
+        elif message.iteration > self._told:
+            self._told = message.iteration
+            self._console.print(_headline(message), highlight=False)
 
 
 @contextlib.asynccontextmanager
@@ -71,7 +103,8 @@ def _headline(message: search_service_pb2.SearchResponse) -> Text:
     cost = message.cost
     return Text(
         f"iteration {message.iteration}/{message.num_iterations}   {message.num_nodes} nodes   "
-        f"{message.num_correct} right   {cost.generated_tokens:,} tokens   {cost.verifier_calls:,} verdicts",
+        f"{message.num_correct} right   {cost.generated_tokens:,} tokens   "
+        f"{message.tokens_per_second:,.0f} tokens/s   {message.num_in_flight} in flight",
         style="bold",
     )
 
