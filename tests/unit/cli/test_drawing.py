@@ -21,7 +21,7 @@ def message(iteration: int, *, solved: bool = False) -> pb.SearchResponse:
         iteration=iteration,
         num_iterations=8,
         num_nodes=2,
-        num_correct=solved,
+        num_correct=int(solved),
         tokens_per_second=1234.4,
         num_in_flight=3,
     )
