@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from retrograde.runtime.settings import Address, ServiceSettings
+from retrograde.runtime.settings import Address, Addresses, ServiceSettings
 
 
 class RewriterSettings(ServiceSettings):
     """The rewriter service: trees to solutions."""
 
-    inference: Address = Field(description="host:port of the inference service.")
+    inference: Addresses = Field(
+        description="The inference service: host:port of each replica, or dns:///name:port for all addresses of a name."
+    )
     verifier: Address = Field(description="host:port of the verifier service.")
     max_trees: int = Field(32, ge=1, description="Trees of the trees topic worked on at the same time.")
     hand_back_seconds: float = Field(

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pydantic import Field
 
 from retrograde.core.settings import Settings
-from retrograde.runtime.settings import ServiceSettings
+from retrograde.runtime.settings import Addresses, ServiceSettings
 
 
 class RolloutsSettings(ServiceSettings):
     """The process."""
 
-    inference: str = Field(description="Address of the inference service, host:port.")
+    inference: Addresses = Field(
+        description="The inference service: host:port of each replica, or dns:///name:port for all addresses of a name."
+    )
     verifier: str = Field(description="Address of the verifier service, host:port.")
     max_groups_in_flight: int = Field(64, ge=1, description="Groups sampled at the same time over all feeds.")
 

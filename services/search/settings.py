@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from retrograde.runtime.settings import Address, ServiceSettings
+from retrograde.runtime.settings import Address, Addresses, ServiceSettings
 
 
 class SearchServiceSettings(ServiceSettings):
     """The search service: problems to trees."""
 
-    inference: Address = Field(description="host:port of the inference service.")
+    inference: Addresses = Field(
+        description="The inference service: host:port of each replica, or dns:///name:port for all addresses of a name."
+    )
     verifier: Address = Field(description="host:port of the verifier service.")
     max_trees: int = Field(64, ge=1, description="Trees of the problems topic searched at the same time.")
     max_watched: int = Field(16, ge=1, description="Search RPCs answered at the same time; more are refused.")

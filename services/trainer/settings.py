@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from retrograde.runtime.settings import ServiceSettings
+from retrograde.runtime.settings import Addresses, ServiceSettings
 
 
 class TrainerSettings(ServiceSettings):
     """The process."""
 
-    inference: str = Field(description="Address of the inference service, host:port.")
+    inference: Addresses = Field(
+        description="The inference service: host:port of each replica, or dns:///name:port for all addresses of a name."
+    )
     verifier: str = Field(description="Address of the verifier service, host:port.")
     rollouts: str = Field(description="Address of the rollouts service, host:port.")
     work_dir: str = Field(description="Scratch folder of the training jobs: logs and configurations.")
