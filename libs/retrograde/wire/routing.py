@@ -41,11 +41,12 @@ class Choice:
 
 def ranked(key: str, addresses: Iterable[str]) -> list[str]:
     """`addresses` in the order in which `key` prefers them."""
-    return sorted(addresses, key=lambda address: _weight(key, address), reverse=True)
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass")).digest()
+    return sorted(addresses, key=lambda address: _weight(digest, address), reverse=True)
 
 
-def _weight(key: str, address: str) -> bytes:
-    return hashlib.blake2b(f"{address}\0{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+def _weight(key_digest: bytes, address: str) -> bytes:
+    return hashlib.blake2b(address.encode(), digest_size=8, key=key_digest).digest()
 
 
 class Routes:

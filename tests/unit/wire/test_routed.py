@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 
+import grpc
 import pytest
 from wire_replicas import OVERLOADED, Names, Replica, ask, in_order, serving, until
 
@@ -14,6 +15,7 @@ from retrograde.runtime.errors import (
     InvalidInputError,
     OtherPolicyError,
     OverloadedError,
+    RetrogradeError,
     StalePolicyError,
     UnavailableError,
 )
@@ -182,6 +184,16 @@ async def test_a_full_replica_s_calls_go_on() -> None:
         other.error = OVERLOADED
         with pytest.raises(OverloadedError, match="full"):
             await ask(client, "y", key="tree")
+
+
+async def test_a_call_ended_from_the_other_side_goes_on() -> None:
+    """CANCELLED by a server or something between, not by the caller, is answered by the next."""
+    replicas = [Replica(), Replica()]
+    async with serving(*replicas) as address, InferenceClient(address) as client:
+        home, other = in_order("tree", replicas)
+        home.error = RetrogradeError("the stream was reset")
+        home.error.code = grpc.StatusCode.CANCELLED
+        assert await ask(client, "x", key="tree") == other.address
 
 
 async def test_a_fault_of_the_request_is_not_sent_to_others() -> None:
