@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -31,6 +32,8 @@ TREE_LOG_VERSION = 2
 SEGMENT_RECORDS = 16
 SEGMENT_BYTES = 1 << 20
 """A segment that holds this much is full, however few its records: it is written again with each of them."""
+CHECK_SECONDS = 1.0
+"""An appending worker looks this often at most whether it was fenced: it then searches on for nobody no longer."""
 
 _NAME = re.compile(r"(\d{6})-([0-9a-f]{8})-(\d{6})\.pb")
 _NAME_OF_FORMAT_1 = re.compile(r"\d{6}-\d{4}-[0-9a-f]{8}\.pb")
@@ -73,6 +76,7 @@ class TreeLog:
         self._data = b""  # of the open segment
         self._num_records = 0  # in it
         self._is_stored = False
+        self._checked_at = time.monotonic()
 
     async def read(self) -> list[Record]:
         """The records to continue from, in the order of arrival; whoever read before is fenced from now on."""
@@ -94,7 +98,7 @@ class TreeLog:
     async def append(self, records: Sequence[Record]) -> None:
         """Durable when it returns: one put, and one more for each segment that is full.
 
-        Raises FencedError when a full segment is left and another worker has taken the tree over.
+        Raises FencedError, within CHECK_SECONDS and another append, when another worker has taken the tree over.
         """
         for record in records:
             if self._num_records >= SEGMENT_RECORDS or len(self._data) >= SEGMENT_BYTES:
@@ -102,9 +106,12 @@ class TreeLog:
             self._add(record)
         if not self._is_stored:
             await self._put()
+        if time.monotonic() - self._checked_at > CHECK_SECONDS:
+            await self.check()
 
     async def check(self) -> None:
         """Raises FencedError if another worker has taken the tree over."""
+        self._checked_at = time.monotonic()
         newest = max(await until_available(self._names, self._prefix), default=self._name)
         if newest[:2] > self._name[:2]:
             raise FencedError(f"{self._prefix}: epoch {self._name.epoch} is over, another worker began {newest.epoch}")
@@ -171,7 +178,6 @@ class TreeLog:
     async def _next_segment(self) -> None:
         if not self._is_stored:
             await self._put()
-        await self.check()
         self._chain.append(_Link(self._name, self._num_records))
         self._name = self._name._replace(seq=self._name.seq + 1)
         self._begin_segment()

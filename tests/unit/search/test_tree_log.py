@@ -140,12 +140,14 @@ async def test_stale_worker_is_told(store: ObjectStore) -> None:
         await stale.check()
 
 
-async def test_stale_worker_stops_at_the_end_of_its_segment(store: ObjectStore) -> None:
-    """It does not search on for nobody: at the latest after sixteen more records it is told."""
+async def test_stale_worker_is_told_while_it_appends(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not search on for nobody to the end of its tree; one that is not fenced appends on."""
+    monkeypatch.setattr(tree_log, "CHECK_SECONDS", -1.0)
     stale = await written(store, "a")
-    await written(store)
+    fresh = await written(store)
     with pytest.raises(FencedError):
-        await stale.append([record(index) for index in range(1, SEGMENT_RECORDS + 1)])
+        await stale.append([record(1)])
+    await fresh.append([record(1)])
 
 
 async def test_of_two_workers_started_at_once_one_wins_whole(store: ObjectStore) -> None:
