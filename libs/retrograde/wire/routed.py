@@ -30,6 +30,8 @@ T = TypeVar("T")
 Method = Callable[[grpc.aio.Channel], Callable[..., Awaitable[T]]]
 """From a channel to the RPC on it."""
 
+Ids = tuple[tuple[str, str], ...]
+
 RETRIED = metrics.counter("routing", "retried_calls_total", "Calls sent again to another replica")
 
 _AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
@@ -114,38 +116,47 @@ class RoutedClient:
             raise UnavailableError(f"no replica of {self.address} answers: {self._replicas.reasons()}") from error
 
     async def _call_all(self, method: Method[T], request: object) -> dict[str, T]:
-        """The replies of all replicas, by address; each is waited for as one service is.
+        """The replies of all replicas, by address, those included that join meanwhile; one that leaves is let go.
 
-        Raises the error of one that failed, in the end, naming all that did.
+        Each is waited for as one service is. Raises what one of them failed with in the end, naming all that did.
         """
-        if not self._replicas.addresses:
-            await self._until_usable({}, self._patience)
-        ids, addresses = metadata(), self._replicas.addresses
-        calls = (self._call_one(method, request, address, ids) for address in addresses)
-        results = await asyncio.gather(*calls, return_exceptions=True)
+        ids = metadata()
         replies: dict[str, T] = {}
-        failures: dict[str, RetrogradeError] = {}
-        for address, result in zip(addresses, results, strict=True):
-            if isinstance(result, RetrogradeError):
-                failures[address] = result
-            elif isinstance(result, BaseException):
-                raise result
-            else:
-                replies[address] = result
+        while not replies or set(self._replicas.addresses) - replies.keys():
+            if not self._replicas.addresses:
+                await self._until_usable({}, self._patience)
+            replies |= await self._call_each(method, request, set(self._replicas.addresses) - replies.keys(), ids)
+        return replies
+
+    async def _call_each(self, method: Method[T], request: object, addresses: set[str], ids: Ids) -> dict[str, T]:
+        asked = sorted(addresses)
+        calls = (self._call_one(method, request, address, ids) for address in asked)
+        results = dict(zip(asked, await asyncio.gather(*calls, return_exceptions=True), strict=True))
+        failures = {address: result for address, result in results.items() if isinstance(result, BaseException)}
+        replies = {
+            address: result
+            for address, result in results.items()
+            if result is not None and not isinstance(result, BaseException)
+        }
         if failures:
             raise _failure_of(failures, replies)
         return replies
 
-    async def _call_one(self, method: Method[T], request: object, address: str, ids: tuple[tuple[str, str], ...]) -> T:
+    async def _call_one(self, method: Method[T], request: object, address: str, ids: Ids) -> T | None:
+        """The reply of this replica; None when it is gone, so that nobody asks it any more."""
         with self._replicas.call(address, 1) as channel:
-            attempt = functools.partial(method(channel), request, timeout=self._deadline, metadata=ids)
+            call = functools.partial(method(channel), request, timeout=self._deadline, metadata=ids)
+
+            async def attempt() -> T | None:
+                return await call() if address in self._replicas.addresses else None
+
             return await patiently(attempt, self._patience)
 
 
-def _failure_of(failures: dict[str, RetrogradeError], replies: Mapping[str, object]) -> RetrogradeError:
+def _failure_of(failures: Mapping[str, BaseException], replies: Mapping[str, object]) -> BaseException:
     """One error for all of them, of the class of the first; the error itself where there is one replica."""
     first, *_ = failures.values()
-    if len(failures) + len(replies) == 1:
+    if len(failures) + len(replies) == 1 or not isinstance(first, RetrogradeError):
         return first
     failed = "; ".join(f"{address}: {error}" for address, error in failures.items())
     done = ", ".join(replies) or "none"

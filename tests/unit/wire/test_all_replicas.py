@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from wire_replicas import Replica, serving
+from wire_replicas import Names, Replica, serving, until
 
 from retrograde.runtime.errors import ConflictError, InvalidInputError, UnavailableError
 from retrograde.wire.clients import InferenceClient, Model
@@ -26,7 +28,8 @@ async def test_a_replica_that_cannot_load_fails_the_whole_and_is_named() -> None
     replicas = [Replica(), Replica(), Replica()]
     async with serving(*replicas) as address, InferenceClient(address) as client:
         replicas[1].error = InvalidInputError("checkpoint: tensor lm_head is missing")
-        first, second, third = address.split(",")
+        first, third = sorted((replicas[0].address, replicas[2].address))
+        second = replicas[1].address
         text = f"{second}: checkpoint: tensor lm_head is missing; done by: {first}, {third}"
         with pytest.raises(InvalidInputError, match=text):
             await client.load_weights("step-1")
@@ -43,6 +46,35 @@ async def test_a_replica_that_is_away_fails_the_whole_and_is_named() -> None:
         async with InferenceClient(address, patience_seconds=0.2) as client:
             with pytest.raises(UnavailableError, match=f"{replicas[0].address}: .*done by: {replicas[1].address}"):
                 await client.load_weights("step-1", 2)
+
+
+async def test_a_replica_that_leaves_is_not_waited_for() -> None:
+    """A dead replica holds the weights up until its name no longer has it."""
+    dead, alive = Replica(), Replica()
+    async with serving(dead, alive):
+        await dead.stop()
+        names = Names(dead.address, alive.address)
+        async with InferenceClient("dns:///pool:1", resolve=names, resolve_seconds=0.01) as client:
+            load = asyncio.create_task(client.load_weights("step-1", 2))
+            await until(lambda: alive.version == 2)
+            names.addresses = (alive.address,)
+            assert await asyncio.wait_for(load, 20) == (2, 2.0)
+
+
+async def test_a_replica_that_joins_meanwhile_gets_the_weights() -> None:
+    """One that is found while another loads is loaded too before the call returns."""
+    old, new = Replica(), Replica()
+    async with serving(old, new):
+        names = Names(old.address)
+        async with InferenceClient("dns:///pool:1", resolve=names, resolve_seconds=0.01) as client:
+            old.held.clear()
+            load = asyncio.create_task(client.load_weights("step-1", 2))
+            await until(lambda: old.asked == ["step-1"])
+            names.addresses = (old.address, new.address)
+            await until(lambda: client.num_replicas == 2)
+            old.held.set()
+            assert await asyncio.wait_for(load, 20) == (2, 2.0)
+    assert (new.checkpoint_key, new.version) == ("step-1", 2)
 
 
 async def test_one_replica_fails_in_its_own_words() -> None:
@@ -63,7 +95,7 @@ async def test_replicas_that_answer_different_versions_are_a_conflict() -> None:
 
     replicas = [Replica(), Stubborn()]
     async with serving(*replicas) as address, InferenceClient(address) as client:
-        with pytest.raises(ConflictError, match=f"'{replicas[0].address}': 2, '{replicas[1].address}': 77"):
+        with pytest.raises(ConflictError, match=f"(?=.*'{replicas[0].address}': 2)(?=.*'{replicas[1].address}': 77)"):
             await client.load_weights("step-1", 2)
 
 

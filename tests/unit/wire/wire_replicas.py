@@ -51,6 +51,8 @@ class Replica(InferenceServiceServicer):
         return pb.GenerateResponse(completions=completions, policy_version=self.version)
 
     async def LoadWeights(self, request: pb.LoadWeightsRequest, _context: object) -> pb.LoadWeightsResponse:
+        self.asked.append(request.checkpoint_key)
+        await self.held.wait()
         if self.error:
             raise self.error
         self.version = request.policy_version or self.version + 1
