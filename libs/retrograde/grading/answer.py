@@ -53,6 +53,7 @@ _BULLET = re.compile(r"^[ \t]*(?:[-*•]|\d{1,2}[.)]|\*{0,2}\([a-h1-9]\)\*{0,2})
 _LABELLED = re.compile(r"\W{0,4}\(?[A-J]\)?[.:)]\W")
 _VERDICT = re.compile(r"[\W_]{0,4}(?:yes|no|true|false)\b[*_]{0,2}[.!;:,]", re.IGNORECASE)
 _FENCE = re.compile(r"\s*```[a-z]*\n?(.*?)(?:```|\Z)", re.DOTALL)
+_BOLD_LABEL = re.compile(r"(?:[-*•] )?\*\*([A-Za-z][A-Za-z ]{0,30})(?::\*\*|\*\*:) (\S[^\n]{0,60})")
 _CLOSED_DISPLAY = ((r"\]", r"\["), ("$$", "$$"))
 _END = re.compile(r"\\end(\{[A-Za-z*]{1,20}\})\Z")
 _QUOTE_MARKS = re.compile(r"^[ \t]{0,8}(?:```[^\n`]*$|>[ \t]?)", re.MULTILINE)
@@ -101,6 +102,9 @@ def _told(text: str, visible: str, unblocked: str) -> Found | None:
         answer = read(text, visible)
         if answer is not None:
             return Found(answer or None, "what follows the last 'answer'" if answer else "the answer is empty")
+    labels = _labels(text, unblocked)
+    if labels is not None:
+        return Found(labels, "the last lines")
     line = _last_line(text, unblocked)
     if line is None:
         return None
@@ -182,6 +186,20 @@ def _last_line(text: str, visible: str) -> str | None:
         parts.append(joint)
         end = len(visible[:start].rstrip())
     return " ".join(clean(part) for part in reversed(parts)) if len(parts) > 1 else "".join(parts) or None
+
+
+def _labels(text: str, visible: str) -> str | None:
+    """The last lines, where two or more are a bold label and its value each ("**Width:** 6"), as one list."""
+    values: list[str] = []
+    end = len(visible.rstrip())
+    while end and len(values) < _MAX_CUES:
+        start = _line_start(visible, end)
+        label = _BOLD_LABEL.fullmatch(text[start:end].strip())
+        if label is None:
+            break
+        values.append(f"{label[1]}: {clean(label[2])}")
+        end = len(visible[:start].rstrip())
+    return ", ".join(reversed(values)) if len(values) > 1 else None
 
 
 def _block(visible: str, end: int) -> tuple[int, int]:

@@ -23,13 +23,14 @@ _PLACES = re.compile(
 )
 _GOVERNING = re.compile(
     r"\b(?:divisors?|factors|multiples?|powers|fail|reject|parallel|perpendicular|bisector|increasing|decreasing|diverge"
-    r"|converge|tangent|two lines|circle|half-plane|smaller|larger|bigger|double|triple|halve)",
+    r"|converge|tangent|two lines|circle|half-plane|smaller|larger|bigger|doubl|tripled|halve)",
     re.IGNORECASE,
 )
 _CONDITION = re.compile(
     r"\b(?:at|when|if|for|where|provided)\b[^=<>\\\d]*?(?<![A-Za-z\\])(?P<name>[a-z])\s*"
-    r"(?P<sign>=|<|>|\\le(?![a-z])|\\ge(?![a-z]))\s*(?P<value>[^=<>,;()]{1,60})\)?\s*\Z"
+    r"(?P<sign>=|<|>|\\le(?![a-z])|\\ge(?![a-z]))\s*(?P<value>[^=<>,;()\s]{1,60})\)?\s*\Z"
 )
+_WHEN = re.compile(r"\b(?:when|if|iff|for) (?!every|all|any|each)")
 _COUNTED = re.compile(r"(?<![\w^.,])\d+ ?(?:\\text ?\{ ?)?(?P<noun>[A-Za-z]{4,})")
 _NO_THINGS = frozenset(
     "unit units square cubic degree degrees percent hundred thousand million billion trillion times each more less "  # noqa: SIM905
@@ -40,7 +41,7 @@ _OPPOSITES = tuple(
     for one, other in (
         ("north", "south"), ("east", "west"), (r"left\b", r"right\b"), (r"up\b|upward|rise", r"down\b|downward|fall"),
         (r"above\b", r"below\b"), (r"before\b", r"after\b"), ("increas|gain|profit", r"decreas|los[est]|reduc"),
-        (r"(?<!no )(?<!not )more\b|greater\b|larger\b|bigger\b", r"less\b|fewer\b|smaller\b"), 
+        (r"(?<!no )(?<!not )more\b|greater\b|larger\b|bigger\b", r"less\b|fewer\b|smaller\b"),
         (r"older\b", r"younger\b"),
         (r"even\b", r"odd\b"), ("maxim", "minim"), (r"quotient\b", r"remainder\b"), (r"radius\b", r"diameter\b"),
         (r"rows?\b", r"columns?\b"), (r"true\b", r"false\b"), (r"longer\b|taller\b", r"shorter\b"),
@@ -63,6 +64,8 @@ def without_any_order(text: str) -> tuple[str, bool]:
 
 def governing(text: str) -> frozenset[str]:
     """Words that make something else of the value beside them: "divisors of 30", "fail to reject", "increasing"."""
+    if _WHEN.search(text):
+        return frozenset()
     return frozenset(match.group().lower()[:7] for match in _GOVERNING.finditer(text))
 
 

@@ -207,6 +207,10 @@ class Atoms(Cursor):
         """What a function is applied to: brackets, or the factors that follow ("sin 2x")."""
         if self._is_sign("(", "{", "|", "["):
             return self.power()
+        if self._took("\\{"):
+            inner = self.relation()
+            self._take("\\}")
+            return inner
         product = self.power()
         while self._peek().kind is Kind.NAME or self._is_command("frac", "sqrt"):
             product = Apply("mul", (product, self.power()))

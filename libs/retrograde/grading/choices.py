@@ -21,10 +21,11 @@ _WORD = r"(?i:(?:the )?(?:correct )?(?:answer|option|choice|letter)(?: is)?:? )"
 _RIGHT = r"(?: is (?:the )?(?:correct|right)(?: \w+)?)"
 _ONE = re.compile(
     rf"{_WORD}?(?:\((?P<round>[A-Ja-j])\)|\[(?P<square>[A-J])\]|(?P<bare>[A-J]))(?: ?[.:)]|{_RIGHT})?"
-    rf"|{_WORD}\(?(?P<named>[A-Ja-j])\)?[.:]?{_RIGHT}?"
+    rf"|{_WORD}\(?(?P<named>[A-Ja-j])\)?[.:]?{_RIGHT}?|(?P<lower>[a-j])\)"
 )
 _WITH_CONTENT = re.compile(
     rf"{_WORD}?(?:\((?P<round>[A-Ja-j])\)[.:]?|\[(?P<square>[A-J])\]|(?P<bare>[A-J])(?:\)[.:]?|[.:](?=\s))"
+    r"|(?P<lower>[a-j])\)"
     r"|(?P<named>(?<= )[A-Ja-j])[.:])"
     r"\s*(?P<content>\S.*)",
     re.DOTALL,
@@ -142,7 +143,7 @@ def _letter(plain: str) -> str | None:
 
 
 def _named(match: re.Match[str]) -> str:
-    return str(match["round"] or match["square"] or match["bare"] or match["named"]).upper()
+    return str(match["round"] or match["square"] or match["bare"] or match["named"] or match["lower"]).upper()
 
 
 def _mentions_another(content: str) -> bool:

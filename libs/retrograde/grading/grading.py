@@ -40,7 +40,7 @@ _SAYS = re.compile(r"\w")
 _LABEL = re.compile(
     r"\A\s*(?:(?:final |correct )?answer|ans|solution)\s*[:.]\s*(?=\S)|\A.*#{4}\s*", re.IGNORECASE | re.DOTALL
 )
-_SPACING = re.compile(r"\\text\s*\{([^{}]*)\}|_\s*\{?([\w+-]*)\}?|(?<!\d)\s+|\s+(?!\d)|\*")
+_SPACING = re.compile(r"\\text\s*\{([^{}]*)\}|_\s*\{([\w+-]*)\}|_(?=\d)|(?<!\d)\s+|\s+(?!\d)|\*")
 _MEMBER = re.compile(r"\A[\s$]*[a-zA-Z]\s*\\in(?![A-Za-z])")
 _MARKED_LETTER = re.compile(r"\A[\s$]*(?:option|choice|answer)\s*\(?([A-H])\b", re.IGNORECASE)
 _SEVERAL_LETTERS = re.compile(r"\A[\s$]*(?:\\text\{)?([A-Ha-h]{1,6})\}?[\s.)$]*\Z")
@@ -115,7 +115,9 @@ def _compared(told: str, asked: str, question: str, normal: tuple[str, str]) -> 
 
 def _squeezed(text: str) -> str:
     r"""Without spaces, subscript signs and the marks of text: one spelling for "H_2O" and "\text{H2O}"."""
-    return _SPACING.sub(r"\1\2", _SPACING.sub(r"\1\2", text))
+    for _ in range(3):
+        text = _SPACING.sub(r"\1\2", text)
+    return text
 
 
 def _lettered(text: str, question: str) -> str:

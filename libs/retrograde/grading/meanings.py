@@ -22,6 +22,10 @@ _NOTHING = rf"(?:(?:such )?(?:an? )?(?:the )?(?:{_KIND} )?(?:{_THING}|it) )?(?:{
 _WHICH = r"(?: (?:exists?|works?|satisf(?:y|ies).{0,80}|at all|possible|to .{0,80}))"
 _ALL = r"(?:(?:the )?set of )?(?:all|any|every|each)(?: of)?(?: the)?"
 _IN = r"(?:[a-z] ?(?:∈|\\in) ?)?"
+_HOLDS = (
+    r"(?:(?:(?:it|this|that|the (?:inequality|equation|statement|identity|claim)) )?"
+    r"(?:holds|is (?:true|satisfied|valid))|true|valid) for "
+)
 _INFINITY = r"(?:∞|\\infty|infinity|inf)"
 _PATTERNS: dict[str, tuple[str, ...]] = {
     "yes": (r"yes|true|correct|possible", rf"{_CLAIM}(?: is|'s) (?:indeed |always )?(?:true|correct|possible)"),
@@ -32,7 +36,8 @@ _PATTERNS: dict[str, tuple[str, ...]] = {
     ),
     "none": (
         rf"(?:there (?:is|are|exists?) )?no(?: {_KIND}){{0,3}} {_THING}(?: [a-z])?{_WHICH}?",
-        r"none(?: exists?| of (?:them|these))?|nothing|(?:the )?(?:empty|null) set|empty|inconsistent",
+        r"(?:there (?:is|are) )?none(?: exists?| of (?:them|these))?",
+        r"nothing|(?:the )?(?:empty|null) set|empty|inconsistent",
         rf"(?:(?:the )?(?:equation|system|inequality|problem|it) )?has no (?:{_KIND} )?(?:solutions?|roots?)",
         r"\{\s*\}|∅|\\\{\s*\\\}|\\(?:emptyset|varnothing)",
         _NOTHING,
@@ -47,7 +52,7 @@ _PATTERNS: dict[str, tuple[str, ...]] = {
     ),
     "minus infinity": (rf"(?:- ?|\u2212|negative |minus ){_INFINITY}",),
     "all reals": (
-        rf"(?:{_ALL} )?(?:real numbers?|reals?|real values?(?: of [a-z])?|real [a-z])(?: [a-z])?",
+        rf"(?:{_HOLDS})?(?:{_ALL} )?(?:real numbers?|reals?|real values?(?: of [a-z])?|real [a-z])(?: [a-z])?",
         rf"{_IN}(?:\\mathbb ?\{{? ?R ?\}}?|\\R|\u211d)",
         rf"{_IN}\( ?- ?{_INFINITY} ?, ?\+? ?{_INFINITY} ?\)",
         rf"- ?{_INFINITY} ?(?:<|\\lt) ?[a-z] ?(?:<|\\lt) ?\+?{_INFINITY}",
@@ -67,8 +72,27 @@ _CLASSES = tuple(
 )
 _CASED = re.compile(r"\\mathbb ?\{? ?r|\\r\b|\\z\b|\\mathbb ?\{? ?z")
 _CLAUSE = re.compile(r",? (?:because|since|as|for|when|by|given)\b.*", re.IGNORECASE | re.DOTALL)
-_NO = re.compile(r"no(?=\s*[,.;:!-]|\s+(?:it|this|they|we|there|because|since)\b)", re.IGNORECASE)
-_YES = re.compile(r"yes(?=\s*[,.;:!-]|\s+(?:it|this|they|we|there|because|since)\b)", re.IGNORECASE)
+_SUBJECT = r"(?:it|this|that|they|one|the (?:statement|claim|assertion|conjecture|proposition|answer))"
+_STOP = r"(?=\s*(?:[,.;:!(-]|\Z|(?:because|since|as)\b)"
+_NO = re.compile(
+    rf"(?:(?:no|false|impossible|not (?:true|possible|correct|necessarily|always))"
+    rf"|{_SUBJECT}(?: is|'s|isn't)? ?(?:not (?:true|possible|correct)|false|incorrect|impossible)"
+    rf"|{_SUBJECT} (?:cannot|can not|can't|does not|doesn't|is not|isn't|need not|fails)"
+    rf"(?: (?:be done|hold|exist))?){_STOP}"
+    r"|\s+(?:it|this|they|we|there)\b)",
+    re.IGNORECASE,
+)
+_YES = re.compile(
+    rf"(?:(?:yes|true|correct|possible)"
+    rf"|{_SUBJECT}(?: is|'s) (?:indeed |always )?(?:true|correct|possible)"
+    rf"|{_SUBJECT} (?:can|does|must|holds|is)(?: (?:be done|hold|exist))?){_STOP}"
+    r"|\s+(?:it|this|they|we|there)\b)",
+    re.IGNORECASE,
+)
+_SENTENCE = re.compile(r"[.;:(]\s")
+_TAKEN_BACK = re.compile(
+    r"\b(?:actually|wait|however|unless|maybe|perhaps|correction|rather|yes and no|but)\b", re.IGNORECASE
+)
 _AGAINST_YES = re.compile(
     r"\b(?:no|not|false|incorrect|impossible|cannot|never|or|but|however|unless|if|wrong)\b|n't\b", re.IGNORECASE
 )
@@ -105,5 +129,8 @@ def _polarity(plain: str) -> frozenset[str]:
         match = opening.match(plain)
         if match:
             rest = plain[match.end() :]
-            return frozenset() if against.search(rest) else frozenset({name})
+            clause, *others = _SENTENCE.split(rest, maxsplit=1)
+            is_value = re.search(r"\d", rest) and not re.search(r"[A-Za-z]{3}", rest)
+            is_doubtful = is_value or against.search(clause) or any(map(_TAKEN_BACK.search, others))
+            return frozenset() if is_doubtful else frozenset({name})
     return frozenset()

@@ -40,6 +40,7 @@ _REALS = re.compile(
     re.IGNORECASE,
 )
 _CONDITION = re.compile(r"\b(?:if and only if|(?:exactly|precisely) (?:when|if|for)|iff)\b ?", re.IGNORECASE)
+_ORIGIN = re.compile(r"(?:at |only )?(?:the )?origin", re.IGNORECASE)
 _POSITIVE = frozenset({"positive", "strictly positive", "natural"})
 
 
@@ -48,6 +49,8 @@ def named_set(text: str) -> Expression | None:
     words = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text)
     words = re.sub(r"\s+", " ", words).strip(" .")
     words = _CONDITION.split(words)[-1]
+    if _ORIGIN.fullmatch(words):
+        return Collection("()", (Number(Fraction(0)), Number(Fraction(0))))
     for pattern, build in (
         (_INTEGERS, _integers),
         (_PARITY, _integers),

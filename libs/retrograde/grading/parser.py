@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 from retrograde.grading.atoms import Atoms
 from retrograde.grading.cursor import END
@@ -119,6 +120,9 @@ class _Parser(Atoms):
         terms = [self.product()]
         while self._is_sign("+", "-") or self._is_command("pm", "mp"):
             operation = _SIGNS[self._take().text]
+            if self._took("ldots"):
+                self._take("+")
+                return _arithmetic(terms, self.product())
             term = self.product()
             terms.append(term if operation == "add" else Apply(operation, (term,)))
         return terms[0] if len(terms) == 1 else Apply("add", tuple(terms))
@@ -205,6 +209,19 @@ class _Parser(Atoms):
 
     def _is_base(self, expression: Expression) -> bool:
         return self._is_sign("_") and isinstance(expression, Number)
+
+
+def _arithmetic(terms: Sequence[Expression], last: Expression) -> Expression:
+    """`1 + 3 + ... + 99`: the mean of the first and the last term, as often as there are terms."""
+    values = [term.value for term in (*terms, last) if isinstance(term, Number)]
+    steps = {right - left for left, right in pairwise(values[:-1])}
+    if len(values) != len(terms) + 1 or len(steps) != 1 or 0 in steps:
+        raise UnreadableError("a sum whose terms are not told")
+    first, end, step = values[0], values[-1], steps.pop()
+    count = (end - first) / step + 1
+    if count.denominator != 1 or count < len(values):
+        raise UnreadableError("a sum that does not reach its last term")
+    return Number((first + end) * count / 2)
 
 
 def _is_negative(expression: Expression) -> bool:

@@ -90,6 +90,14 @@ class Evaluator:
     def _holds(self, condition: Expression) -> bool:
         if condition == Symbol("\\else"):
             return True
+        match condition:
+            case Relation((value, residue, modulus), ("==", "mod")):
+                return not mpmath.fmod(self.value(value) - self.value(residue), self.value(modulus))
+            case Relation((value, Collection(kind, (low, high))), ("in",)) if kind[0] in "([" and kind[-1] in ")]":
+                signs = ("<=" if kind[0] == "[" else "<", "<=" if kind[-1] == "]" else "<")
+                return self._holds(Relation((low, value, high), signs))
+            case _:
+                pass
         if not isinstance(condition, Relation) or not set(condition.signs) <= ORDERS.keys():
             raise NoValueError("condition")
         values = [mpmath.re(self.value(side)) for side in condition.sides]

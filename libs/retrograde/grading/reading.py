@@ -30,6 +30,7 @@ from retrograde.grading.namings import named_set
 from retrograde.grading.normal import join_thousands
 from retrograde.grading.parser import parse
 from retrograde.grading.phrases import resolve
+from retrograde.grading.piecewise import as_cases
 from retrograde.grading.relations import function_head
 from retrograde.grading.tokens import Token, tokenize
 
@@ -40,6 +41,7 @@ _CHOICES = frozenset({"pm", "mp"})
 _PART_LABEL = re.compile(
     r"(?:\A|(?<=[\s,;.:$}]))(?:\((?:[a-e]|i{1,3}|iv|v|[1-6])\)|(?:[a-e]|i{1,3}|iv)\))\s*:?(?=[\s$\\]|[^)]{3})"
 )
+_ALL_TEXT = re.compile(r"\A\s*\\text\s*\{([^{}]*)\}\s*\Z")
 _WORD_LABEL = re.compile(r"\b(?:part|case)\s*\(?(?:[a-e]|[1-5])\)?\s*:?", re.IGNORECASE)
 _FIRST_LABELS = frozenset({"(a)", "(i)", "(1)", "a)", "i)"})
 _DECLARING = frozenset("knmtjl")
@@ -78,7 +80,7 @@ def _variants(text: str) -> list[Expression]:
     named = named_set(text)
     if named is not None:
         return [named]
-    tokens = tokenize(text)
+    tokens = tokenize(as_cases(text))
     try:
         found = _read(tokens, units=True)
     except UnreadableError:
@@ -103,6 +105,7 @@ def _spreads(expression: Expression, declared: Declared) -> list[Expression]:
 
 def labelled_parts(text: str) -> list[str]:
     """`(a) 3 (b) 5` as its parts 3 and 5; a text without labels is one part."""
+    text = _ALL_TEXT.sub(r"\1", text)
     labels = [label.rstrip(": ") for label in _PART_LABEL.findall(text)]
     is_lettered = _are_labels(labels) and labels[0] in _FIRST_LABELS
     if not is_lettered and not _are_labels(_WORD_LABEL.findall(text)):

@@ -26,6 +26,7 @@ _EQUAL = frozenset({"=", "==", "~"})
 _MIRROR = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!=", "~": "~", "==": "==", "in": "in"}
 _FUNCTION_NAMES = frozenset("fghyFGHPQTSuvwpq")
 _UNKNOWNS = frozenset("xyztnmk")
+_LETTERS_TOO = (Symbol("e"), Symbol("i"))  # "e = 3/5" tells an eccentricity
 _LOOSE = 0.02  # how far the two sides of "\\approx" may be apart
 
 
@@ -33,7 +34,8 @@ def contradicts(expression: Expression) -> bool:
     """Whether a chain of equations between numbers is false in itself, like 1 = 2 = 3."""
     if not isinstance(expression, Relation) or not set(expression.signs) <= _EQUAL:
         return False
-    constant = [side for side in expression.sides if not symbols(side) and not isinstance(side, Collection | Relation)]
+    sides = expression.sides[1:] if expression.sides[0] in _LETTERS_TOO else expression.sides
+    constant = [side for side in sides if not symbols(side) and not isinstance(side, Collection | Relation)]
     if not constant:
         return False
     first, *others = constant
@@ -180,6 +182,8 @@ def _stem(side: Expression) -> str:
 def with_argument_of(gold: Expression, answer: Expression) -> Expression:
     """`f(n) = n + c` with the argument called as in `f(x) = x + c`, where each side names one."""
     told, asked = _arguments(answer), _arguments(gold)
+    if not asked and isinstance(gold, Relation) and gold.sides[0] == Symbol("y") and "x" in symbols(gold):
+        asked = {"x"}
     if len(told) != 1 or len(asked) != 1 or told == asked or asked & symbols(answer):
         return answer
     return renamed(answer, {told.pop(): asked.pop()})

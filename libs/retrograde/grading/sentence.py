@@ -68,11 +68,14 @@ _VALUE = re.compile(
     rf"[-+\u2212]?\s*[.\d]|[$€£¥\\(\[{{√π∞|\x00]|(?!(?:[aAI]\s+\w))[A-Za-z](?![A-Za-z'\u2019.])|{_NUMBER_WORD}",
     re.IGNORECASE,
 )
+_SAYS_NUMBER = re.compile(rf"\d|\b{_NUMBER_WORD}", re.IGNORECASE)
 _TAIL = re.compile(
     r" \((?:since|because|as|by|using|from|see|rounded)\b[^()]*\)\Z|,? (?:because|since|instead of|rather than)\b.*"
     r"|, (?:which|so|making|giving|as|where|leaving|meaning|(?:and )?not)\b.*",
     re.IGNORECASE,
 )
+_SO = re.compile(r".*[,;] (?:and )?(?:so|thus|hence|therefore),? ", re.IGNORECASE)
+_SINCE = re.compile(r"(?:since|because|as|out of|of) .*, ", re.IGNORECASE)
 _REVERSE = re.compile(
     r"(.+?),? (?:is|are) (?:the|our|my|your) (?:final |correct |right |required |desired )?(?:answers?|solutions?)"
 )
@@ -83,10 +86,16 @@ def sentence_at(text: str, start: int = 0) -> str:
     limit = min(len(text), start + MAX_SENTENCE_CHARS)
     for match in _STOP.finditer(text, start, limit):
         if _ends(text, start, match):
-            return text[
-                start : match.end() if _CLOCK.search(text, max(start, match.end() - 5), match.end()) else match.start()
-            ]
+            is_clock = _CLOCK.search(text, max(start, match.end() - 5), match.end())
+            return text[start : _after_marks(text, match.end()) if is_clock else match.start()]
     return text[start:limit]
+
+
+def _after_marks(text: str, position: int) -> int:
+    """Where the emphasis that closes at `position` ends."""
+    while text[position : position + 1] in {"*", "_"}:
+        position += 1
+    return position
 
 
 def sentences(line: str) -> list[str]:
@@ -95,7 +104,7 @@ def sentences(line: str) -> list[str]:
     while start < len(line):
         sentence = sentence_at(line, start)
         start += len(sentence) + 1
-        if sentence.strip():
+        if sentence.strip(" *_"):
             found.append(sentence.strip())
     return found
 
@@ -172,12 +181,22 @@ def conclusion(sentence: str) -> str:
     if len(told) > _MAX_PROSE_CHARS or "\n" in told:
         return sentence
     told = without_opening(" ".join(told.split()))
-    told = _TAIL.sub("", told) if not _TAIL.match(told) else told
-    for read in (_reverse, _bold, _after_copula, _after_head):
-        found = read(told)
-        if found:
-            return clean(found)
-    return clean(told)
+    bare = _TAIL.sub("", told) if not _TAIL.match(told) else told
+    last = _last_clause(told)
+    says_number = _SAYS_NUMBER.search(last) is not None
+    for clause in (last,) if says_number else (last, bare):
+        for read in (_reverse, _bold, _after_copula, _after_head):
+            found = read(clause)
+            if found:
+                return clean(found)
+    return clean(told if says_number else bare)
+
+
+def _last_clause(told: str) -> str:
+    """What a sentence concludes from its rest: "..., so the last digit is 1", "Since ..., the sum is 5"; or ""."""
+    masked = _masked(told)
+    match = _SO.match(masked) or _SINCE.match(masked)
+    return _TAIL.sub("", told[match.end() :]) if match else ""
 
 
 def concludes(sentence: str) -> bool:

@@ -11,6 +11,8 @@ _WRAP = re.compile(r"\\(?:text\w*|math(?:rm|bf|it|sf)|mbox|operatorname|boxed|fb
 _SPACE = re.compile(r"\\[,!;:> ]|\\q?quad(?![A-Za-z])|~|\s")
 _DELIMITERS = re.compile(r"\$|\\[()\[\]]|\*\*|__|[`*\"“”«»„]")
 _REMARK = re.compile(r"(?<=\S)\s*\([^()]*\)")
+_FORMULA_REMARK = re.compile(r"(?<=\S)\s*\((?:since|because|as|for example|e\.g\.) [^()]*\)", re.IGNORECASE)
+_HYPHENATED = re.compile(r"\b([A-Za-z]) -(?=[a-z]{3})")
 _REASON = re.compile(r"(?<=\w),? (?:because|since)\b.*", re.IGNORECASE | re.DOTALL)
 _HYPHENS = str.maketrans({"‐": "-", "‑": "-", "–": "-", "—": "-", "’": "'", "‘": "'", "&": " & "})  # noqa: RUF001
 _JOINED = re.compile(r"\b(non|semi|co|anti|multi|pre|un)-(?=[a-z])", re.IGNORECASE)
@@ -33,10 +35,10 @@ _BRITISH = {
 
 def plain_words(text: str) -> str | None:
     """`text` as plain words, digits and punctuation; None where mathematics is left in it."""
-    plain = unwrapped(text)
+    plain = _REASON.sub("", _REMARK.sub(" ", _FORMULA_REMARK.sub(" ", unwrapped(text))))
+    plain = _HYPHENATED.sub(r"\1-", plain)
     if re.search(r"[\\=+^_<>*|{}\[\]]|(?<!\w)/|/(?!\w)|\d\s*/", plain):
         return None
-    plain = _REASON.sub("", _REMARK.sub(" ", plain))
     return " ".join(re.sub(r"[()!?;:]", " ", plain).split()).strip(".,'- ")
 
 

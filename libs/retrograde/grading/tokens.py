@@ -29,9 +29,10 @@ GREEK = frozenset(
     "chi psi omega Gamma Delta Theta Lambda Sigma Phi Psi Omega ell".split()
 )
 _SHORT_WORDS = frozenset(
-    "is in of or to by at it he we so an as no on my if be up us "  # noqa: SIM905
-    "pm am th st nd rd pp sq cu".split()
+    "is in of or to by at it he we so an as no on my if be up us pm am pp sq cu".split()  # noqa: SIM905
 )
+_ORDINALS = frozenset({"th", "st", "nd", "rd"})
+_AFTER_GROUPS = frozenset("kg km cm mm ml mL kW kJ Hz".split())  # noqa: SIM905 - units, and no product in any formula
 _SENTENCE_STARTS = frozenset("Is In If It We So As No At By To On Of He".split())  # noqa: SIM905
 _BEFORE_UNITS = frozenset({"square", "cubic", "sq", "cu", "per"})
 _PRODUCTS = frozenset("abc xyz abcd pqr rst uvw xyzw bcd def mnp mnk abx axy bxy".split())  # noqa: SIM905
@@ -113,16 +114,12 @@ def tokenize(text: str) -> list[Token]:
         match = _TOKEN.match(text, position)
         if match is None:
             raise UnreadableError(f"character {text[position]!r}")
-        tokens.extend(_tokens_of(match, bool(tokens) and _may_precede_unit(tokens[-1])))
+        tokens.extend(_tokens_of(match, tokens[-1] if tokens else None))
         position = match.end()
     return tokens
 
 
-def _may_precede_unit(token: Token) -> bool:
-    return token.kind is Kind.NUMBER or token.word in _BEFORE_UNITS
-
-
-def _tokens_of(match: re.Match[str], after_number: bool) -> list[Token]:  # noqa: FBT001 - a fact, not a switch
+def _tokens_of(match: re.Match[str], before: Token | None) -> list[Token]:
     if number := match["number"]:
         return [_number(number, match["exponent"])]
     if match["text"] is not None:
@@ -130,7 +127,7 @@ def _tokens_of(match: re.Match[str], after_number: bool) -> list[Token]:  # noqa
     if command := match["command"]:
         return [_command(command)]
     if letters := match["letters"]:
-        return _letters(letters, after_number=after_number)
+        return _letters(letters, before)
     return [Token(Kind.SIGN, match["sign"])] if match["sign"] else []
 
 
@@ -177,10 +174,10 @@ def _named(letters: str) -> Token | None:
     return Token(Kind.FUNCTION, known) if known in FUNCTIONS - _PROSE else None
 
 
-def _letters(letters: str, *, after_number: bool) -> list[Token]:
+def _letters(letters: str, before: Token | None) -> list[Token]:
     if named := _named(letters):
         return [named]
-    if after_number and len(letters) > 1 and unit_called(letters):
+    if before is not None and len(letters) > 1 and _is_unit(letters, before):
         return [Token(Kind.WORD, letters)]
     if letters in _SHORT_WORDS or letters in _SENTENCE_STARTS:
         return [Token(Kind.WORD, letters)]
@@ -189,6 +186,13 @@ def _letters(letters: str, *, after_number: bool) -> list[Token]:
     if letters in GREEK:
         return [Token(Kind.NAME, letters)]
     return _function_beside(letters) or [Token(Kind.WORD, letters)]
+
+
+def _is_unit(letters: str, before: Token) -> bool:
+    """Whether letters after this token are a unit, or the end of an ordinal."""
+    if before.kind is Kind.NUMBER or before.word in _BEFORE_UNITS:
+        return letters in _ORDINALS or unit_called(letters) is not None
+    return before.text in {"}", ")"} and letters in _AFTER_GROUPS
 
 
 def _function_beside(letters: str) -> list[Token] | None:

@@ -27,6 +27,7 @@ _WORD_SIGNS: dict[tuple[str, ...], tuple[str, ...]] = {
 }  # fmt: skip
 _COMMANDS = frozenset({"ge", "le", "pm", "degree", "approx"})
 _CONCLUDING = frozenset({"so", "thus", "hence", "therefore"})
+_REMAINDERS = {"even": "0", "odd": "1"}
 _PRONOUNS = frozenset({"", "one", "a", "an"})
 _LONGEST_NUMERAL = 9
 _LONGEST_SIGN = max(map(len, _WORD_SIGNS))
@@ -40,7 +41,7 @@ def reworded(tokens: Sequence[Token]) -> tuple[list[Token], list[Token]]:
 
 
 def _without_case_words(tokens: Sequence[Token]) -> list[Token]:
-    """Words in the rows of cases: "if" goes, "otherwise" is a condition."""
+    """Words in the rows of cases: "if" goes, "otherwise" and "even" are conditions."""
     kept: list[Token] = []
     depth = 0
     for token in tokens:
@@ -49,6 +50,9 @@ def _without_case_words(tokens: Sequence[Token]) -> list[Token]:
             kept.append(token)
         elif token.word in REFUTED:
             kept.append(Token(Kind.NAME, "\\else"))
+        elif token.word in _REMAINDERS:
+            kept += [Token(Kind.COMMAND, "equiv"), _sign_token(_REMAINDERS[token.word])]
+            kept += [Token(Kind.COMMAND, "pmod"), _sign_token("2")]
     return kept
 
 

@@ -46,9 +46,11 @@ _ORDERED = frozenset(
 )
 _SPARE = frozenset(
     "win wins won winner winning strategy player person team guaranteed must can has have correct number"  # noqa: SIM905
-    " function integer triangle day o'clock who which game and shape figure".split()
+    " function integer triangle day o'clock who which game and shape figure"
+    " on fall falls occurs quadrilateral curve".split()
 )
 _PLAYER = re.compile(r"\b(?:first|second|third|1st|2nd|3rd) (?=player\b|person\b|team\b)", re.IGNORECASE)
+_IS_RIGHT = re.compile(r"(?<=\w) (?:is|was) (?:right|correct)\Z")
 _SUBJECT = re.compile(
     r"\A(?:the|this|that|it|its|these|our|he|she|they|[a-z])\b(?:(?! is | are | was | were ).){0,200}?"
     r" (?:is|are|was|were) (?P<told>.+)\Z",
@@ -144,12 +146,13 @@ def _is_doubtful(plain: str) -> bool:
 
 def _contains(told: str, asked: str) -> bool:
     """Whether one says the other and nothing that could change it: "The first player, Alice, wins" and "Alice"."""
+    told, asked = _IS_RIGHT.sub("", told), _IS_RIGHT.sub("", asked)
     longer, shorter = sorted((told, asked), key=len, reverse=True)
     said, sought = _content_words(_PLAYER.sub("", longer)), _content_words(shorter)
     if "player" in sought or "person" in sought:
         said = _content_words(longer)
     extra = _without(said, sought)
-    if not sought or extra is None or not any(_is_word(word) for word in sought):
+    if not sought or extra is None or not any(map(_is_word, shorter.split())):
         return False
     return (
         not _is_doubtful(" ".join(extra))
