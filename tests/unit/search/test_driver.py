@@ -21,6 +21,7 @@ from retrograde.core.settings import SearchSettings
 from retrograde.core.tree import SearchTree
 from retrograde.runtime.errors import InvalidInputError, UnavailableError
 from services.search.driver import Driver, FeedOrder, NoLog, call_seed
+from services.search.engine_gate import EngineGate
 from services.search.tree_log import TreeLog
 
 PREFIX = "log/"
@@ -281,6 +282,53 @@ async def test_closed_run_leaves_no_task() -> None:
     assert len(search.in_flight) > 1
     await run.aclose()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+class CountingPolicy(ScriptedPolicy):
+    """Knows how many samples it was asked for at the same time at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
+        self.now += sampling.n
+        self.most = max(self.most, self.now)
+        try:
+            await asyncio.sleep(0.001)
+            return await super().generate(prompt, sampling)
+        finally:
+            self.now -= sampling.n
+
+
+async def test_all_trees_together_ask_no_more_samples_than_the_gate_lets_in() -> None:
+    """Eight trees with eight calls each in flight fill the gate of 20 samples and never pass it."""
+    policy = CountingPolicy()
+    driver = Driver(policy, TaskVerifier(), EngineGate(20))
+    wide = settings(8, "index", evaluate="children")
+    searches = [World(wide).search() for _ in range(8)]
+    await asyncio.gather(*(exhausted(driver, search, TreeLog(MemoryStore(), PREFIX)) for search in searches))
+    assert 18 <= policy.most <= 20
+    assert all(search.done for search in searches)
+
+
+async def test_drained_run_logs_what_was_asked_and_leaves_what_waited_for_its_turn() -> None:
+    """Of the calls at the gate only the one inside is answered; it is logged, and asked no more."""
+    drain, policy = asyncio.Event(), ScriptedPolicy(blocks_at=1)
+    world = World(settings(8, "index", evaluate="children"))
+    search = world.search()
+    run = Driver(policy, TaskVerifier(), EngineGate(1)).run(search, TreeLog(world.store, PREFIX), drain=drain)
+    assert (await anext(run)).call.index == 0
+    second = asyncio.create_task(anext(run))
+    while policy.num_asked < 2:
+        await asyncio.sleep(0)
+    drain.set()
+    policy.released.set()
+    assert (await second).call.index == 1
+    assert [record async for record in run] == []
+    assert [record.call.index for record in world.logged()] == [0, 1]
+    assert policy.num_asked == 2
+    assert not search.done
 
 
 class _Unused(TaskVerifier):

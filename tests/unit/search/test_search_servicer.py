@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, cast
 
 import pytest
@@ -42,6 +43,17 @@ async def test_progress_counts_up_to_the_tree() -> None:
     assert (tree.num_iterations, len(tree.nodes)) == (5, responses[-1].num_nodes)
     assert responses[-1].num_correct == sum(node.is_correct for node in tree.nodes)
     assert responses[-1].cost.generated_tokens > 0
+
+
+async def test_progress_tells_the_rate_and_what_is_in_flight() -> None:
+    """Tokens per second are the tokens over less time than the whole took; nothing is in flight at the end."""
+    began = time.monotonic()
+    responses = await watched(', "max_in_flight": 4, "evaluate": "children"')
+    elapsed = time.monotonic() - began
+    for response in responses:
+        assert response.tokens_per_second >= response.cost.generated_tokens / elapsed > 0
+    assert max(response.num_in_flight for response in responses) > 1
+    assert responses[-1].num_in_flight == 0
 
 
 async def test_tree_is_streamed_when_asked_for() -> None:
