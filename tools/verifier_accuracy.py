@@ -1,4 +1,4 @@
-"""How often our grader and Math-Verify give the verdict of a label, by form, in one run over one set.
+"""How often our grader and Math-Verify give the verdict of a label, by form, in one run over both sets.
 
 Reads labelled pairs of answer and gold (one JSON object per line: `form`, `answer`, `gold`, `right`, and where the
 verdict needs it `question` and `note`), asks both graders about each pair, prints a table and writes
@@ -28,7 +28,6 @@ string target is tried too. `allow_set_relation_comp` is on: it compares interva
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import logging
 import math
@@ -51,6 +50,7 @@ from retrograde.grading import grade
 
 ROOT = Path(__file__).resolve().parent.parent
 LABELLED = ROOT / "tests/data/grading/labelled.jsonl"
+HARD = ROOT / "tests/data/grading/hard.jsonl"  # paraphrases, olympiad answers and near misses, each with its question
 REPORT = ROOT / "build/verifier.json"
 LIMIT_SECONDS = 5
 REQUIRED = {"form": str, "answer": str, "gold": str, "right": bool}
@@ -148,9 +148,7 @@ def _pair(line: str, source: str) -> Pair:
 
 def ours(pair: Pair) -> Grade:
     """Our verdict."""
-    if "question" in inspect.signature(grade).parameters:
-        return grade(pair.answer, pair.gold, question=pair.question)
-    return grade(pair.answer, pair.gold)
+    return grade(pair.answer, pair.gold, pair.question)
 
 
 def load_math_verify() -> Grader:
@@ -313,7 +311,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--pairs", type=Path, action="append", metavar="FILE",
-        help="pairs to measure on; may be given several times (default: tests/data/grading/labelled.jsonl)",
+        help="pairs to measure on; may be given several times (default: both files of tests/data/grading)",
     )  # fmt: skip
     command.add_argument("--misses", action="store_true", help="print each pair ours gets wrong")
     return command
@@ -323,7 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints, writes build/verifier.json; 2 when a file of pairs cannot be used."""
     wanted = parser().parse_args(arguments)
     try:
-        pairs = [pair for path in wanted.pairs or [LABELLED] for pair in read_pairs(path)]
+        pairs = [pair for path in wanted.pairs or [LABELLED, HARD] for pair in read_pairs(path)]
         judged = judge_all(pairs, load_math_verify(), Console(stderr=True))
     except PairsError as error:
         print(f"verifier-accuracy: {error}", file=sys.stderr)

@@ -11,6 +11,7 @@ import pytest
 
 from retrograde.core.problem import Grade, Verdict
 from tools.verifier_accuracy import (
+    HARD,
     LABELLED,
     Judged,
     Pair,
@@ -18,6 +19,7 @@ from tools.verifier_accuracy import (
     Share,
     judge_safely,
     misses,
+    ours,
     parser,
     read_pairs,
     report,
@@ -28,12 +30,27 @@ MIN_RIGHT = 8
 MIN_WRONG = 5
 ALL_WRONG = {"reward hacks"}
 RIGHT_RATIO = (0.5, 0.65)
+MIN_HARD_PAIRS = 1_300
+MIN_RECALL, MIN_HARD_RECALL = 0.985, 0.80
+MAX_FALSE_ACCEPTS = 0.003  # of the wrong pairs of either set
 
 
 @pytest.fixture(scope="module")
 def pairs() -> list[Pair]:
     """The set."""
     return read_pairs(LABELLED)
+
+
+@pytest.fixture(scope="module")
+def hard() -> list[Pair]:
+    """The hard set."""
+    return read_pairs(HARD)
+
+
+def accepted(pairs: list[Pair], *, right: bool) -> float:
+    """Which part of the pairs with this label our grader calls correct."""
+    verdicts = [ours(pair).verdict for pair in pairs if pair.right is right]
+    return verdicts.count(Verdict.CORRECT) / len(verdicts)
 
 
 def pair(*, right: bool, answer: str = "2", gold: str = "2") -> Pair:
@@ -46,9 +63,21 @@ def judged(*, right: bool, ours: Verdict, math_verify: Verdict) -> Judged:
     return Judged(pair(right=right), Grade(ours, "why"), Grade(math_verify))
 
 
-def test_no_pair_occurs_twice(pairs: list[Pair]) -> None:
+def test_right_answers_are_accepted(pairs: list[Pair], hard: list[Pair]) -> None:
+    """Our grader accepts nearly all right answers of the set, and four in five of the hard ones."""
+    assert accepted(pairs, right=True) >= MIN_RECALL
+    assert accepted(hard, right=True) >= MIN_HARD_RECALL
+
+
+def test_wrong_answers_are_not_accepted(pairs: list[Pair], hard: list[Pair]) -> None:
+    """Of a thousand wrong answers our grader accepts three at most, in either set."""
+    assert accepted(pairs, right=False) <= MAX_FALSE_ACCEPTS
+    assert accepted(hard, right=False) <= MAX_FALSE_ACCEPTS
+
+
+def test_no_pair_occurs_twice(pairs: list[Pair], hard: list[Pair]) -> None:
     """Answer, gold and question together occur once."""
-    counted = Counter((pair.answer, pair.gold, pair.question) for pair in pairs)
+    counted = Counter((pair.answer, pair.gold, pair.question) for pair in pairs + hard)
     assert [key for key, count in counted.items() if count > 1] == []
 
 
@@ -67,10 +96,17 @@ def test_the_set_is_large_and_mixed(pairs: list[Pair]) -> None:
     assert RIGHT_RATIO[0] <= ratio <= RIGHT_RATIO[1]
 
 
-def test_every_pair_says_something(pairs: list[Pair]) -> None:
+def test_the_hard_set_has_questions(hard: list[Pair]) -> None:
+    """It is large, in forms of its own, and each pair says what was asked."""
+    assert len(hard) >= MIN_HARD_PAIRS
+    assert [pair.source for pair in hard if not (pair.form.startswith("hard: ") and pair.question.strip())] == []
+
+
+def test_every_pair_says_something(pairs: list[Pair], hard: list[Pair]) -> None:
     """Forms, answers and golds are not blank, and no wrong answer is its gold."""
-    blank = [pair.source for pair in pairs if not (pair.form.strip() and pair.answer.strip() and pair.gold.strip())]
-    same = [pair.source for pair in pairs if not pair.right and pair.answer == pair.gold]
+    both = pairs + hard
+    blank = [pair.source for pair in both if not (pair.form.strip() and pair.answer.strip() and pair.gold.strip())]
+    same = [pair.source for pair in both if not pair.right and pair.answer == pair.gold]
     assert blank + same == []
 
 
