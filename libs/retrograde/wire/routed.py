@@ -4,7 +4,7 @@
                        ├── UNAVAILABLE, ended from the other side: put it aside, next in the key's order
                        ├── FAILED_PRECONDITION, RESOURCE_EXHAUSTED: next in the key's order, maybe newer or emptier
                        └── any other error: the caller's
-    all put aside: wait until one is back, at most `patience_seconds`; all refuse: the last refusal
+    all put aside: wait until one is back, `patience_seconds` from the first wait on; all refuse: the last refusal
 
 Every call ends within `deadline_seconds`, however often it is tried. Every RPC behind this client is safe to repeat.
 """
@@ -90,7 +90,6 @@ class RoutedClient:
                     reply = await method(channel)(request, timeout=ends - clock(), metadata=ids)
             except grpc.aio.AioRpcError as error:
                 self._note(choice.address, error, refusals)
-                give_up = min(give_up, clock() + self._patience)
             else:
                 self._replicas.answered(choice.address)
                 return reply

@@ -100,6 +100,23 @@ async def test_a_replica_that_comes_back_is_taken_back() -> None:
     assert home.asked == ["back"]
 
 
+async def test_a_replica_that_says_it_is_not_well_gets_no_calls() -> None:
+    """Put aside it is asked for its health again and again, and called only once that is good."""
+    replicas = [Replica(), Replica()]
+    async with serving(*replicas) as address, InferenceClient(address) as client:
+        home, other = in_order("tree", replicas)
+        await home.say(well=False)
+        home.error = UnavailableError("no engine")
+        assert await ask(client, "first", key="tree") == other.address
+        await until(lambda: home.health.num_checks > 2)
+        assert await ask(client, "second", key="tree") == other.address
+        home.error = None
+        await home.say(well=True)
+        await until(lambda: not client._replicas._routes.num_aside)
+        assert await ask(client, "third", key="tree") == home.address
+    assert home.asked == ["first", "third"]
+
+
 async def test_a_call_waits_for_the_only_replica() -> None:
     """While none is there a call waits, and is answered once one is."""
     replica = Replica()
@@ -143,6 +160,14 @@ async def test_a_call_ends_with_its_deadline_and_is_not_sent_again() -> None:
         with pytest.raises(UnavailableError, match=r"[Dd]eadline"):
             await ask(client, "slow", key="tree")
     assert other.asked == []
+
+
+async def test_a_call_waits_no_longer_than_its_deadline() -> None:
+    """Where no replica is there and patience is longer, the deadline ends the call."""
+    client = InferenceClient("127.0.0.1:9", patience_seconds=300, deadline_seconds=0.5)
+    async with client, asyncio.timeout(20):
+        with pytest.raises(UnavailableError):
+            await client.generate(Prompt("x"), Sampling(max_tokens=8))
 
 
 async def test_another_version_than_the_tree_s_is_an_error() -> None:

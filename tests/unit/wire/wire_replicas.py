@@ -21,6 +21,16 @@ from retrograde.wire.routing import ranked
 SAMPLING = Sampling(n=4, max_tokens=8)
 
 
+class Health(health.aio.HealthServicer):  # type: ignore[misc, name-defined]  # missing in the stubs
+    """Counts how often it was asked."""
+
+    num_checks = 0
+
+    async def Check(self, request: object, context: object) -> object:
+        self.num_checks += 1
+        return await super().Check(request, context)
+
+
 class Replica(InferenceServiceServicer):
     """Answers with its own address; `held` keeps answers back until it is set; `error` is raised instead of one."""
 
@@ -35,7 +45,7 @@ class Replica(InferenceServiceServicer):
         self.held.set()
         self.error: RetrogradeError | None = None
         self.calls = CallsInFlight()
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # missing in the stubs
+        self.health = Health()
         self._server: grpc.aio.Server | None = None
 
     async def Generate(self, request: pb.GenerateRequest, _context: object) -> pb.GenerateResponse:
@@ -72,7 +82,7 @@ class Replica(InferenceServiceServicer):
         """Serves at its old address, or at a free port."""
         self._server = grpc.aio.server(interceptors=(ServerInterceptor(self.calls),))
         add_InferenceServiceServicer_to_server(self, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
         self.address = f"127.0.0.1:{port}"
         await self._server.start()
@@ -85,8 +95,13 @@ class Replica(InferenceServiceServicer):
 
     async def drain(self) -> None:
         """As a process does after SIGTERM."""
-        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self.say(well=False)
         self.calls.draining = True
+
+    async def say(self, *, well: bool) -> None:
+        """Whether its health is SERVING."""
+        status = health_pb2.HealthCheckResponse
+        await self.health.set("", status.SERVING if well else status.NOT_SERVING)
 
 
 class Names:
@@ -123,7 +138,8 @@ def in_order(key: str, replicas: Sequence[Replica]) -> list[Replica]:
 
 async def ask(client: InferenceClient, text: str, *, key: str = "", policy_version: int = 0) -> str:
     """The address of the replica that answered."""
-    generation = await client.generate(Prompt(text), SAMPLING, key=key, policy_version=policy_version)
+    async with asyncio.timeout(20):
+        generation = await client.generate(Prompt(text), SAMPLING, key=key, policy_version=policy_version)
     return generation.completions[0].text
 
 
