@@ -1,6 +1,7 @@
 """A tree is a log of its calls: each is stored before its effect is used, so that any worker continues any tree.
 
-    read    follow the chain back from the newest epoch -> open a newer epoch with an empty segment -> the records
+    open    follow the chain back from the newest epoch -> begin a newer epoch with an empty segment
+    read    the records found
     append  rewrite the open segment with the new records; a full one is left for good and the next begins
     check   is this epoch still the newest?
 
@@ -63,7 +64,7 @@ class _BrokenChainError(Exception):
 
 
 class TreeLog:
-    """The log below `prefix` (which ends in "/"): `read` once, then `append` by one task.
+    """The log below `prefix` (which ends in "/"): `open`, `read` once, then `append` by one task.
 
     Store calls wait for a store that is away or full. After a cancelled call the object must not be used again.
     """
@@ -77,13 +78,20 @@ class TreeLog:
         self._num_records = 0  # in it
         self._is_stored = False
         self._checked_at = time.monotonic()
+        self._found: list[Record] | None = None  # once it is open, until it is read
 
-    async def read(self) -> list[Record]:
-        """The records to continue from, in the order of arrival; whoever read before is fenced from now on."""
-        records = await until_available(self._read, self._prefix)
+    async def open(self) -> None:
+        """Takes the tree over: whoever opened its log before is fenced from now on."""
+        self._found = await until_available(self._read, self._prefix)
         self._begin_segment()
         await self._put()
-        return records
+
+    async def read(self) -> list[Record]:
+        """The records to continue from, in the order of arrival; opens the log unless it is open."""
+        if self._found is None:
+            await self.open()
+        found, self._found = self._found or [], None
+        return found
 
     def truncate(self, num_records: int) -> None:
         """Right after `read`: goes on after the first `num_records`; the rest become a branch nobody follows."""

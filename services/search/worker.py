@@ -100,8 +100,14 @@ class SearchWorker:
         self, run_id: str, problem: Problem, recipe: Recipe, tree_key: str, log: TreeLog, drain: asyncio.Event
     ) -> str:
         """Leaves the tree stored and says what became of it. Raises HandBackError if another worker is at it."""
+        await log.open()
+        if await self._exists(tree_key):  # whoever stored it since may have deleted the log before it was opened
+            return "stored_before"
         try:
             return await self._keep(tree_key, await self._search(run_id, problem, recipe, log, drain), log)
+        except InvalidInputError:
+            await log.delete()  # nobody will go on with it
+            raise
         except FencedError as error:
             metrics.FENCED.inc()
             _log.warning("tree given up", tree_key=tree_key, reason=str(error))

@@ -1,4 +1,4 @@
-"""Search workers killed with -9 again and again over a batch of trees, on the real broker and store.
+"""Search workers killed with -9, or stopped and woken, over a batch of trees, on the real broker and store.
 
     every tree is finished and is the tree of an undisturbed search
     no call is asked again but those that a killed worker had asked and not yet made durable
@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -40,6 +41,9 @@ CALL_SECONDS = 0.15
 PATIENCE_SECONDS = 120.0
 MOST_CALLS = 200
 KILLED = -1
+SETTLE_SECONDS = 0.1  # for a worker about to take over: shorter than a call, so that no answer of its own is counted
+STALLS = 3
+STALL_SECONDS = 4.0  # more than twice the session of a member
 SEARCH = {"num_iterations": 12, "num_actions": 3, "num_rollouts": 2, "max_in_flight": 4}
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -98,6 +102,7 @@ class Siege:
         with (self.folder / "asked").open("a") as told:
             told.write(f"{victim.number} {KILLED}\n")
         self.workers.remove(victim)
+        time.sleep(SETTLE_SECONDS)
         mine = {seed for number, seed in self.asked() if number == victim.number}
         by_problem = defaultdict(set)
         for seed in mine:
@@ -155,6 +160,28 @@ class Siege:
             moved += before is not None and before not in killed
         return kept, moved
 
+    def begin(self) -> None:
+        """Queues the batch and starts the workers."""
+        for problem in self.problems:
+            self.run.queue(problem)
+        for _ in range(NUM_WORKERS):
+            self.start()
+
+    def finish(self) -> None:
+        """Waits until all trees are stored and all messages committed."""
+        self.until(lambda: self.num_stored() == len(self.problems), "all trees")
+        self.until(lambda: self.run.broker.lag(PROBLEMS_TOPIC, "search") == 0, "all messages committed")
+
+    def num_different(self) -> int:
+        """Trees that are not, node for node and token for token, those of an undisturbed search."""
+        return sum(not same(self.run.tree(problem), undisturbed(problem)) for problem in self.problems)
+
+
+def same(one: SearchTree, other: SearchTree) -> bool:
+    """Whether their nodes, iterations and tokens are."""
+    costs = [(tree.provenance.cost.generated_tokens, tree.provenance.cost.prompt_tokens) for tree in (one, other)]
+    return one.nodes == other.nodes and one.num_iterations == other.num_iterations and costs[0] == costs[1]
+
 
 @contextlib.contextmanager
 def engine(folder: Path, num_addresses: int) -> Iterator[list[str]]:
@@ -204,25 +231,14 @@ def undisturbed(problem: Problem) -> SearchTree:
 def test_no_tree_and_no_answer_is_lost(siege: Siege) -> None:
     """Every tree is there, node for node and token for token; nothing durable at a kill is asked again."""
     rng = random.Random(20251121)
-    for problem in siege.problems:
-        siege.run.queue(problem)
-    for _ in range(NUM_WORKERS):
-        siege.start()
+    siege.begin()
     for kill in range(KILLS):
         siege.until(lambda kill=kill: siege.num_stored() > TREES_PER_KILL * kill, f"kill {kill}")  # type: ignore[misc]
         time.sleep(rng.uniform(0.0, 0.5))
         siege.kill(rng.choice(siege.workers))
         siege.start()
-    siege.until(lambda: siege.num_stored() == len(siege.problems), "all trees")
-    siege.until(lambda: siege.run.broker.lag(PROBLEMS_TOPIC, "search") == 0, "all messages committed")
-    different = 0
-    for problem in siege.problems:
-        tree, reference = siege.run.tree(problem), undisturbed(problem)
-        costs = [
-            (each.provenance.cost.generated_tokens, each.provenance.cost.prompt_tokens) for each in (tree, reference)
-        ]
-        different += tree.nodes != reference.nodes or tree.num_iterations != reference.num_iterations
-        different += costs[0] != costs[1]
+    siege.finish()
+    different = siege.num_different()
     kept, moved = siege.repeated()
     asked = siege.asked()
     figures = {
@@ -241,3 +257,17 @@ def test_no_tree_and_no_answer_is_lost(siege: Siege) -> None:
     assert kept == 0
     assert figures["kills"] == KILLS
     assert not list(siege.run.store.list("runs/r/tree-logs/"))
+
+
+def test_stalled_workers_change_nothing(siege: Siege) -> None:
+    """Stopped until the broker has given their trees to others, then woken, they spoil no tree and end none twice."""
+    siege.begin()
+    for stall in range(STALLS):
+        siege.until(lambda stall=stall: siege.num_stored() > TREES_PER_KILL * stall, f"stall {stall}")  # type: ignore[misc]
+        stalled = siege.workers[stall % NUM_WORKERS].process
+        stalled.send_signal(signal.SIGSTOP)
+        time.sleep(STALL_SECONDS)
+        stalled.send_signal(signal.SIGCONT)
+    siege.finish()
+    assert siege.num_different() == 0
+    siege.until(lambda: not list(siege.run.store.list("runs/r/tree-logs/")), "all logs deleted")

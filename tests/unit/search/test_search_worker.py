@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from search_fakes import SETTINGS, Run, ScriptedPolicy, delivered, problems
+from search_fakes import SETTINGS, MemoryStore, Run, ScriptedPolicy, TaskVerifier, delivered, problems
 
 from retrograde.core.policy import Generation, Prompt, Sampling
 from retrograde.core.problem import Problem
@@ -17,7 +17,7 @@ from retrograde.runtime.errors import InvalidInputError
 from retrograde.runtime.worker import HandBackError
 from retrograde.v1 import messages_pb2
 from services.search import metrics
-from services.search.driver import call_seed
+from services.search.driver import Driver, call_seed
 from services.search.tree_log import TreeLog
 from services.search.worker import PROBLEMS_TOPIC, TREES_TOPIC, SearchWorker
 
@@ -237,6 +237,26 @@ async def test_stalled_worker_that_wakes_changes_nothing(run: Run) -> None:
     assert not run.log(problem)
 
 
+async def test_tree_stored_while_its_message_came_again_is_not_searched_again(run: Run) -> None:
+    """Its log may be gone before the second worker opens one: that worker then looks for the tree once more."""
+    (problem,) = problems(1)
+
+    class LateToSee(MemoryStore):
+        def exists(self, key: str) -> bool:
+            there = super().exists(key)
+            if not there:
+                self.objects[key] = b"stored meanwhile"
+            return there
+
+    late = LateToSee()
+    late.objects["runs/r/recipe.json"] = run.store.get("runs/r/recipe.json")
+    worker = SearchWorker(run.broker, late, Driver(policy := ScriptedPolicy(), TaskVerifier()), SETTINGS)
+    await worker.handle(delivered(problem), drain=asyncio.Event())
+    assert policy.num_asked == 0
+    assert late.objects[f"runs/r/trees/{problem.id}.pb"] == b"stored meanwhile"
+    assert not list(late.list("runs/r/tree-logs/"))
+
+
 async def test_tree_nobody_goes_on_with_is_taken_back(run: Run) -> None:
     """A fenced worker whose successor died too finds its log standing still, and finishes the tree itself."""
     (problem,) = problems(1)
@@ -276,7 +296,10 @@ async def test_poison_goes_to_the_dead_letters_unchanged(run: Run) -> None:
     run.queue(good)
     await consumed(run.worker(ScriptedPolicy()), lambda: run.broker.lag(PROBLEMS_TOPIC, "search") == 0)
     dead = run.read(f"{PROBLEMS_TOPIC}.dlq")
-    assert [message.value for message in dead] == [b"\xff\xff", delivered(bad[1]).value, delivered(bad[2]).value]
+    values = {message.value for message in dead}
+    assert values == {b"\xff\xff", delivered(bad[1]).value, delivered(bad[2]).value}
+    assert len(dead) == 3
+    assert not list(run.store.list("runs/r/tree-logs/"))
     assert {message.headers["x-error-type"] for message in dead} == {"InvalidInputError"}
     assert run.tree(good).num_iterations == 6
 
