@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 from retrograde.runtime.process import Process
 from retrograde.runtime.settings import load_settings
@@ -18,6 +19,7 @@ from services.search.worker import SearchWorker
 
 async def run(settings: SearchServiceSettings) -> None:
     """Builds the service and serves until told to stop."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(settings.store_threads, "store"))
     async with Process("search", settings) as process:
         policy = await process.enter(InferenceClient(settings.inference))
         verifier = await process.enter(VerifierClient(settings.verifier))

@@ -11,7 +11,6 @@ import contextlib
 import heapq
 import itertools
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from retrograde.runtime.errors import RetrogradeError
@@ -95,19 +94,26 @@ class EngineGate:
             heapq.heappop(self._waiting)
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What an engine says of itself: sequences it batches at most, runs now, and keeps waiting."""
+class Load(Protocol):
+    """What an engine says of itself; with several replicas, of all of them."""
 
-    max_num_seqs: int
-    num_running: int
-    num_waiting: int
+    @property
+    def max_num_seqs(self) -> int:
+        """Sequences it batches at most; 0 if it does not say."""
+
+    @property
+    def num_running(self) -> int:
+        """Sequences it works at now."""
+
+    @property
+    def num_waiting(self) -> int:
+        """Sequences it keeps waiting."""
 
 
 class Engine(Protocol):
     """Whoever knows the engine's load."""
 
-    async def load(self) -> Load:
+    async def get_model(self) -> Load:
         """The load now."""
 
 
@@ -128,7 +134,7 @@ async def follow_engine(
     """Fits the gate to the engine until drained; while it does not answer, the gate stays as it is."""
     while not drain.is_set():
         try:
-            load = await asyncio.wait_for(engine.load(), _MODEL_SECONDS)
+            load = await asyncio.wait_for(engine.get_model(), _MODEL_SECONDS)
         except (RetrogradeError, TimeoutError) as error:
             _log.debug("engine's load unknown", reason=str(error))
         else:

@@ -29,6 +29,7 @@ class SearchServiceSettings(ServiceSettings):
     engine_look_seconds: float = Field(
         10.0, gt=0, description="How often the inference service is asked for its batch and its load."
     )
+    store_threads: int = Field(32, ge=1, description="Calls of the store at the same time, over all trees.")
     takeover_seconds: float = Field(
         30.0, ge=0, description="How long another worker's log of a tree must stand still before the tree is retaken."
     )

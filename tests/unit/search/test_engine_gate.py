@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,14 @@ from hypothesis import strategies as st
 
 from retrograde.runtime.errors import UnavailableError
 from services.search import metrics
-from services.search.engine_gate import EngineGate, Load, fitting_target, follow_engine
+from services.search.engine_gate import EngineGate, fitting_target, follow_engine
+
+
+@dataclass(frozen=True)
+class Load:
+    max_num_seqs: int
+    num_running: int
+    num_waiting: int
 
 
 class Line:
@@ -133,7 +141,7 @@ class SlowToAnswer:
         self.answers: list[Callable[[], Awaitable[Load]]] = [self._away, self._loaded]
         self.drain = drain
 
-    async def load(self) -> Load:
+    async def get_model(self) -> Load:
         return await self.answers.pop(0)()
 
     async def _away(self) -> Load:
