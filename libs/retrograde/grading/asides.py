@@ -15,6 +15,7 @@ _ANY_ORDER = re.compile(
     r"\)?\s*\}?(?=\W*\Z|,)",
     re.IGNORECASE,
 )
+_ORDER = re.compile("order|permutation", re.IGNORECASE)
 _UP_TO_ORDER = re.compile(r"\A\s*up to (?:order|permutations?),?\s*", re.IGNORECASE)
 _PLACES = re.compile(
     r"(?:to|with|in|using|has|have) (?:(?:the )?nearest (?P<unit>integer|whole number|unit|tenth|hundredth|thousandth)"
@@ -57,6 +58,8 @@ _COUNTS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 
 def without_any_order(text: str) -> tuple[str, bool]:
     """`text` without "and its permutations" and the like; whether it said so."""
+    if not _ORDER.search(text):
+        return text, False
     kept = _UP_TO_ORDER.sub("", _ANY_ORDER.sub("", text))
     is_whole = kept.count("{") == kept.count("}") and re.search(r"\d|[a-z]", kept)
     return (kept, True) if kept != text and is_whole else (text, False)

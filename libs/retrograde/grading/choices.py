@@ -30,6 +30,7 @@ _WITH_CONTENT = re.compile(
     r"\s*(?P<content>\S.*)",
     re.DOTALL,
 )
+_LONE_LETTER = re.compile(r"(?<![A-Za-z\\])[A-Ja-j](?![A-Za-z])")
 _SEPARATOR = re.compile(r"\s*(?:,\s*(?:and|or)\b|[,;/&]|\band\b|\bor\b)\s*")
 _FRAME = re.compile(r"\A(?:both|either|options|choices|answers|only)\s+|\s+only\Z", re.IGNORECASE)
 _MARKERS = (
@@ -68,6 +69,8 @@ def letter_of(text: str) -> str | None:
 
 def letters_of(text: str) -> frozenset[str] | None:
     """The letters of the choices that `text` is; None where it is something else."""
+    if not _LONE_LETTER.search(text):
+        return None
     plain = _plain(text)
     one = _letter(plain)
     if one:

@@ -16,7 +16,7 @@ _FILLERS = frozenset("the a an is are has have had be of respectively and each h
 # Beside a value these words make another value of it; "of" must follow those of the second line.
 _CHANGING = frozenset("twice thrice double triple half reciprocal factorial between".split())  # noqa: SIM905
 _CHANGING_OF = frozenset(
-    "square cube root roots sum difference product multiple multiples divisors factors powers third quarter negative"  # noqa: SIM905
+    "square cube root roots sum difference product multiple multiples divisors factors powers third quarter"  # noqa: SIM905
     " inverse logarithm number before".split()
 )
 _ASSIGNING = frozenset({"=", "<", ">", "le", "ge", "in", "equiv", ","})
@@ -122,8 +122,8 @@ def _is_changed(tokens: Sequence[Token]) -> bool:
 
 
 def _meets_number(tokens: Sequence[Token], index: int) -> bool:
-    """Whether a number stands beside the word at `index`, an article apart."""
-    after = [token for token in tokens[index + 1 : index + 3] if token.word != "the"][:1]
+    """Whether a number stands beside the word at `index`, but for "of" and "the"."""
+    after = [token for token in tokens[index + 1 : index + 3] if token.word not in {"of", "the"}][:1]
     return any(token.kind is Kind.NUMBER for token in (*tokens[max(0, index - 1) : index], *after))
 
 

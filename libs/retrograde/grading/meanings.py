@@ -72,7 +72,7 @@ _CLASSES = tuple(
 )
 _CASED = re.compile(r"\\mathbb ?\{? ?r|\\r\b|\\z\b|\\mathbb ?\{? ?z")
 _CLAUSE = re.compile(r",? (?:because|since|as|for|when|by|given)\b.*", re.IGNORECASE | re.DOTALL)
-_SUBJECT = r"(?:it|this|that|they|one|the (?:statement|claim|assertion|conjecture|proposition|answer))"
+_SUBJECT = r"(?:it|this|that|they|one|the (?:statement|claim|assertion|conjecture|proposition))"
 _STOP = r"(?=\s*(?:[,.;:!(-]|\Z|(?:because|since|as)\b)"
 _NO = re.compile(
     rf"(?:(?:no|false|impossible|not (?:true|possible|correct|necessarily|always))"
@@ -85,7 +85,7 @@ _NO = re.compile(
 _YES = re.compile(
     rf"(?:(?:yes|true|correct|possible)"
     rf"|{_SUBJECT}(?: is|'s) (?:indeed |always )?(?:true|correct|possible)"
-    rf"|{_SUBJECT} (?:can|does|must|holds|is)(?: (?:be done|hold|exist))?){_STOP}"
+    rf"|{_SUBJECT} (?:can|does|must|holds|is(?!:))(?: (?:be done|hold|exist))?){_STOP}"
     r"|\s+(?:it|this|they|we|there)\b)",
     re.IGNORECASE,
 )

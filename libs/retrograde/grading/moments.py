@@ -73,8 +73,9 @@ class Moment:
 
 def same_moment(told: str, asked: str) -> bool | None:
     """Whether both name the same moment; None unless both are read as one and at least one is surely no ratio."""
-    answers, golds = read_moments(told), read_moments(asked)
-    if not answers or not golds or (answers[0].could_be_ratio and golds[0].could_be_ratio):
+    golds = read_moments(asked)
+    answers = read_moments(told) if golds else []
+    if not answers or (answers[0].could_be_ratio and golds[0].could_be_ratio):
         return None
     if len(answers) == len(golds) > 1:  # the same order of day and month is meant on both sides
         return any(_meets(answer, gold) for answer, gold in zip(answers, golds, strict=True))

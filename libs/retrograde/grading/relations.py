@@ -157,9 +157,9 @@ def _is_head(side: Expression) -> bool:
 
 
 def function_head(side: Expression) -> tuple[str, str] | None:
-    """(f, x) of `f(x)`."""
+    """(f, x) of `f(x)`; the A of `P(A)` is no variable."""
     match side:
-        case Apply("mul", (Symbol(name), Symbol(argument))) if name[0] in _FUNCTION_NAMES:
+        case Apply("mul", (Symbol(name), Symbol(argument))) if name[0] in _FUNCTION_NAMES and argument.islower():
             return name, argument
         case _:
             return None
@@ -194,7 +194,7 @@ def _arguments(expression: Expression) -> set[str]:
     parts = [expression.body] if isinstance(expression, Family) else [expression]
     relations = [part for outer in parts for part in walk(outer) if isinstance(part, Relation)]
     heads = [function_head(relation.sides[0]) for relation in relations]
-    return {head[1] for head in heads if head and head[1].islower()}
+    return {head[1] for head in heads if head}
 
 
 def _same_definition(answer: Relation, gold: Relation, same: Same) -> bool | None:

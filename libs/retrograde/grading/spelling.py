@@ -45,7 +45,7 @@ def plain_words(text: str) -> str | None:
 def unwrapped(text: str) -> str:
     r"""`text` without `\text{}`, delimiters of mathematics, emphasis and quotation marks; one kind of hyphen."""
     text = unicodedata.normalize("NFC", text).translate(_HYPHENS)
-    for _ in range(3):
+    for _ in range(3 if "{" in text else 0):
         text = _WRAP.sub(r" \1 ", text)
     return " ".join(_DELIMITERS.sub(" ", _SPACE.sub(" ", text)).split())
 
