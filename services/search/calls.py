@@ -31,8 +31,7 @@ class CallsInFlight:
     ) -> None:
         for task in self._tasks.values():
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks.values())
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def __len__(self) -> int:
         return len(self._tasks)
