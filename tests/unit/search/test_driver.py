@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -257,24 +256,6 @@ async def test_failed_call_loses_no_answer_before_it() -> None:
     assert logged
     assert logged <= set(policy.seeds)
     assert await world.run() is not None
-
-
-async def test_several_failures_at_once_are_one_error() -> None:
-    """The first is raised; the others are not reported a second time by the loop."""
-
-    class AllFail(ScriptedPolicy):
-        async def generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
-            if prompt.begun:
-                raise UnavailableError("gone")
-            return await super().generate(prompt, sampling)
-
-    told: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
-    search = World(settings(8, "index", evaluate="children")).search()
-    with pytest.raises(UnavailableError):
-        await exhausted(Driver(AllFail(), TaskVerifier()), search, TreeLog(MemoryStore(), PREFIX))
-    gc.collect()
-    assert told == []
 
 
 async def test_root_that_is_refused_is_the_problems_fault() -> None:
