@@ -30,7 +30,7 @@ async def run(settings: InferenceSettings) -> None:
         )
         served, folder = await asyncio.to_thread(starting_point, checkpoints, settings.checkpoint)
         running = await process.enter(engine.start(settings, folder))
-        limits = Limits(settings.max_n, settings.max_pending_sequences)
+        limits = Limits(settings.max_n, settings.max_pending_sequences, settings.max_num_seqs)
         policy = PolicyServer(running, checkpoints, limits, served, folder)
         process.add_servicer(
             add_InferenceServiceServicer_to_server, InferenceServicer(policy), "retrograde.v1.InferenceService"

@@ -22,6 +22,7 @@ import numpy as np
 
 from retrograde.core.policy import Completion
 from retrograde.runtime.errors import RetrogradeError, UnavailableError
+from services.inference.tally import PromptTally
 from services.inference.words import Words, cut_at_stop
 
 if TYPE_CHECKING:
@@ -48,8 +49,9 @@ class Drawn:
 class Engine:
     """One model in vLLM; every method may be called by many tasks at once, except the swap."""
 
-    def __init__(self, llm: Any) -> None:
+    def __init__(self, llm: Any, prompts: PromptTally) -> None:
         self.llm = llm
+        self.prompts = prompts
         self.words = Words(llm.get_tokenizer())
         self.max_model_tokens: int = llm.model_config.max_model_len
         self.num_token_ids: int = llm.model_config.get_vocab_size()
@@ -188,8 +190,9 @@ async def start(settings: InferenceSettings, folder: Path) -> AsyncIterator[Engi
     from vllm import AsyncEngineArgs  # noqa: PLC0415
     from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
 
-    llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**_engine_args(settings, folder)))
-    engine = Engine(llm)
+    prompts = PromptTally()
+    llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_args(settings, folder)), stat_loggers=[prompts])
+    engine = Engine(llm, prompts)
     try:
         yield engine
     finally:
@@ -198,7 +201,8 @@ async def start(settings: InferenceSettings, folder: Path) -> AsyncIterator[Engi
         del engine.llm, llm  # its destructor shuts down once more: now, not while the interpreter falls apart
 
 
-def _engine_args(settings: InferenceSettings, folder: Path) -> dict[str, Any]:
+def engine_args(settings: InferenceSettings, folder: Path) -> dict[str, Any]:
+    """The settings in vLLM's terms."""
     return {
         "model": str(folder),
         "tokenizer": str(settings.checkpoint),
@@ -213,6 +217,7 @@ def _engine_args(settings: InferenceSettings, folder: Path) -> dict[str, Any]:
         "enable_prefix_caching": True,
         "generation_config": "vllm",
         "worker_extension_cls": "services.inference.child.EngineChild",
+        "scheduler_cls": "services.inference.scheduler.QuietScheduler",
         **_cpu_args(settings),
     }
 

@@ -39,13 +39,18 @@ class InferenceServicer(InferenceServiceServicer):
 
     async def GetModel(self, _request: pb.GetModelRequest, _context: Any) -> pb.GetModelResponse:
         """See the proto."""
-        served = self._policy.served
+        served, load = self._policy.served, self._policy.load
         return pb.GetModelResponse(
             checkpoint_key=served.checkpoint_key,
             policy_version=served.policy_version,
             max_model_tokens=self._policy.max_model_tokens,
             running_requests=self._policy.gate.inside,
             waiting_requests=self._policy.gate.waiting,
+            max_num_seqs=load.max_num_seqs,
+            num_running=load.num_running,
+            num_waiting=load.num_waiting,
+            num_prefilled_tokens=load.num_prefilled_tokens,
+            num_cached_tokens=load.num_cached_tokens,
         )
 
 
@@ -56,6 +61,7 @@ def ask_from_proto(request: pb.GenerateRequest) -> Ask:
         sampling=sampling_from_proto(request.sampling),
         stop_token_ids=tuple(request.sampling.stop_token_ids),
         min_policy_version=request.min_policy_version,
+        policy_version=request.policy_version,
     )
 
 

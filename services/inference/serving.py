@@ -8,6 +8,7 @@ the store, and opens it again: a service killed at any moment comes back with th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -23,10 +24,11 @@ from services.inference.shares import EngineTime
 from services.inference.weights import Checkpoints, Served, check_fits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from services.inference.engine import Drawn
+    from services.inference.tally import PromptTally
     from services.inference.words import Words
 
 log = get_logger(__name__)
@@ -38,6 +40,7 @@ class Engine(Protocol):
     words: Words
     max_model_tokens: int
     num_token_ids: int
+    prompts: PromptTally
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling, stop_token_ids: Sequence[int]) -> Drawn:
         """`sampling.n` completions."""
@@ -57,6 +60,7 @@ class Ask:
     sampling: Sampling
     stop_token_ids: tuple[int, ...] = ()
     min_policy_version: int = 0
+    policy_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +74,22 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one caller, and all together, may ask for."""
+    """What one caller, and all together, may ask for, and how many sequences one engine step can hold."""
 
     max_n: int
     max_pending_sequences: int
+    max_num_seqs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How full the engine is, in sequences, and prompt tokens computed and found in its cache so far."""
+
+    max_num_seqs: int
+    num_running: int
+    num_waiting: int
+    num_prefilled_tokens: int
+    num_cached_tokens: int
 
 
 class PolicyServer:
@@ -87,6 +103,7 @@ class PolicyServer:
         self._limits = limits
         self._folder = folder
         self._pending_sequences = 0
+        self._sequences_inside = 0
         self._time = EngineTime()
         self._swapping = asyncio.Lock()
         metrics.RUNNING_REQUESTS.set_function(lambda: self.gate.inside)
@@ -98,13 +115,26 @@ class PolicyServer:
         """Prompt and completion together."""
         return self._engine.max_model_tokens
 
+    @property
+    def load(self) -> Load:
+        """Now, known here without asking the engine."""
+        running = min(self._sequences_inside, self._limits.max_num_seqs)
+        prompts = self._engine.prompts
+        return Load(
+            max_num_seqs=self._limits.max_num_seqs,
+            num_running=running,
+            num_waiting=self._pending_sequences - running,
+            num_prefilled_tokens=prompts.num_prefilled_tokens,
+            num_cached_tokens=prompts.num_cached_tokens,
+        )
+
     async def generate(self, ask: Ask) -> Generation:
         """Draws the completions asked for; a completion that reaches the model's length ends with "length".
 
         Raises:
             InvalidInputError: a field is out of range, or the prompt fills the model's length.
             OverloadedError: too many sequences are pending.
-            StalePolicyError: the policy is older than asked for.
+            StalePolicyError: the policy is older than asked for, or not the one asked for.
         """
         ids = self._encode(ask.prompt)
         self._check(ask, ids)
@@ -117,9 +147,8 @@ class PolicyServer:
 
     async def _generate(self, ask: Ask, ids: Sequence[int]) -> Generation:
         version = self.served.policy_version
-        if version < ask.min_policy_version:
-            raise StalePolicyError(f"min_policy_version: {ask.min_policy_version} is not served yet, {version} is")
-        with self._time.share(ask.sampling.n) as share:
+        _check_version(ask, version)
+        with self._time.share(ask.sampling.n) as share, self._inside(ask.sampling.n):
             drawn = await self._engine.generate(ids, ask.sampling, ask.stop_token_ids)
         metrics.PROMPT_TOKENS.inc(len(ids))
         metrics.CACHED_TOKENS.inc(drawn.cached_tokens)
@@ -131,6 +160,15 @@ class PolicyServer:
             cached_tokens=drawn.cached_tokens,
             engine_seconds=share.seconds,
         )
+
+    @contextlib.contextmanager
+    def _inside(self, num_sequences: int) -> Iterator[None]:
+        """While the engine has them."""
+        self._sequences_inside += num_sequences
+        try:
+            yield
+        finally:
+            self._sequences_inside -= num_sequences
 
     def _encode(self, prompt: Prompt | tuple[int, ...]) -> Sequence[int]:
         return self._engine.words.encode(prompt) if isinstance(prompt, Prompt) else prompt
@@ -178,7 +216,8 @@ class PolicyServer:
         try:
             async with self.gate.passing():
                 version = self.served.policy_version
-                logprobs = await asyncio.gather(*(self._engine.score(ids, each) for each in told))
+                with self._inside(len(told)):
+                    logprobs = await asyncio.gather(*(self._engine.score(ids, each) for each in told))
         finally:
             self._pending_sequences -= len(told)
         return Scores(tuple(logprobs), tuple(len(each) for each in told), version)
@@ -240,6 +279,17 @@ class PolicyServer:
             log.exception("weights not loaded; going back", folder=str(folder))
             await self._engine.load(self._folder)
             raise
+
+
+def _check_version(ask: Ask, served: int) -> None:
+    """Raises StalePolicyError unless `served` is what was asked for."""
+    if served < ask.min_policy_version:
+        raise StalePolicyError(f"min_policy_version: {ask.min_policy_version} is not served yet, {served} is")
+    if ask.policy_version not in (0, served):
+        raise StalePolicyError(
+            f"policy_version: {ask.policy_version} was asked for and {served} is served; ask another replica, or begin "
+            "again under the served one"
+        )
 
 
 def starting_point(checkpoints: Checkpoints, checkpoint: Path) -> tuple[Served, Path]:

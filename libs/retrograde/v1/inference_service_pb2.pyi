@@ -79,6 +79,7 @@ class GenerateRequest(_message.Message):
     SAMPLING_FIELD_NUMBER: _builtins.int
     MIN_POLICY_VERSION_FIELD_NUMBER: _builtins.int
     ASSISTANT_PREFIX_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     chat: _builtins.str
     """Rendered with the model's own chat template as one user turn."""
@@ -86,6 +87,8 @@ class GenerateRequest(_message.Message):
     """Refuses with FAILED_PRECONDITION under an older policy; 0 takes any."""
     assistant_prefix: _builtins.str
     """Text already begun by the assistant, after a chat prompt."""
+    policy_version: _builtins.int
+    """Refuses with FAILED_PRECONDITION unless exactly this policy is served; 0 takes any."""
     @_builtins.property
     def token_ids(self) -> _rollout_pb2.Int32Array: ...
     @_builtins.property
@@ -99,10 +102,11 @@ class GenerateRequest(_message.Message):
         sampling: Global___Sampling | None = ...,
         min_policy_version: _builtins.int = ...,
         assistant_prefix: _builtins.str = ...,
+        policy_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "prompt", b"prompt", "sampling", b"sampling", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assistant_prefix", b"assistant_prefix", "chat", b"chat", "min_policy_version", b"min_policy_version", "prompt", b"prompt", "sampling", b"sampling", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assistant_prefix", b"assistant_prefix", "chat", b"chat", "min_policy_version", b"min_policy_version", "policy_version", b"policy_version", "prompt", b"prompt", "sampling", b"sampling", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_prompt: _TypeAlias = _typing.Literal["text", "token_ids", "chat"]  # noqa: Y015
     _WhichOneofArgType_prompt: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015
@@ -302,11 +306,24 @@ class GetModelResponse(_message.Message):
     MAX_MODEL_TOKENS_FIELD_NUMBER: _builtins.int
     RUNNING_REQUESTS_FIELD_NUMBER: _builtins.int
     WAITING_REQUESTS_FIELD_NUMBER: _builtins.int
+    MAX_NUM_SEQS_FIELD_NUMBER: _builtins.int
+    NUM_RUNNING_FIELD_NUMBER: _builtins.int
+    NUM_WAITING_FIELD_NUMBER: _builtins.int
+    NUM_PREFILLED_TOKENS_FIELD_NUMBER: _builtins.int
+    NUM_CACHED_TOKENS_FIELD_NUMBER: _builtins.int
     checkpoint_key: _builtins.str
     policy_version: _builtins.int
     max_model_tokens: _builtins.int
     running_requests: _builtins.int
     waiting_requests: _builtins.int
+    max_num_seqs: _builtins.int
+    """Sequences one engine step can hold: who keeps this many in flight, and some more, keeps the engine full."""
+    num_running: _builtins.int
+    """Sequences in flight up to max_num_seqs, and those beyond it or held during a weight swap."""
+    num_waiting: _builtins.int
+    num_prefilled_tokens: _builtins.int
+    """Prompt tokens of all sequences since the start: computed, and found in the prefix cache."""
+    num_cached_tokens: _builtins.int
     def __init__(
         self,
         *,
@@ -315,10 +332,15 @@ class GetModelResponse(_message.Message):
         max_model_tokens: _builtins.int = ...,
         running_requests: _builtins.int = ...,
         waiting_requests: _builtins.int = ...,
+        max_num_seqs: _builtins.int = ...,
+        num_running: _builtins.int = ...,
+        num_waiting: _builtins.int = ...,
+        num_prefilled_tokens: _builtins.int = ...,
+        num_cached_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_key", b"checkpoint_key", "max_model_tokens", b"max_model_tokens", "policy_version", b"policy_version", "running_requests", b"running_requests", "waiting_requests", b"waiting_requests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_key", b"checkpoint_key", "max_model_tokens", b"max_model_tokens", "max_num_seqs", b"max_num_seqs", "num_cached_tokens", b"num_cached_tokens", "num_prefilled_tokens", b"num_prefilled_tokens", "num_running", b"num_running", "num_waiting", b"num_waiting", "policy_version", b"policy_version", "running_requests", b"running_requests", "waiting_requests", b"waiting_requests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from retrograde.core.policy import Completion
 from services.inference.engine import Drawn
+from services.inference.tally import PromptTally
 from services.inference.words import Words
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class FakeEngine:
 
     def __init__(self, folder: Path, pace: int = 3) -> None:
         self.words = Words(FakeTokenizer())
+        self.prompts = PromptTally()
         self.loaded = folder
         self.running = 0
         self.loads: list[Path] = []

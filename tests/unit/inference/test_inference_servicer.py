@@ -24,10 +24,11 @@ DOMAIN_SAMPLING = Sampling(n=2, temperature=0.5, max_tokens=9, stop=("\n",), inc
     ids=["text", "chat", "token ids"],
 )
 def test_a_request_is_converted_whole(request_: pb.GenerateRequest, prompt: Prompt | tuple[int, ...]) -> None:
-    """Each kind of prompt arrives with its sampling, stop token ids and least version."""
+    """Each kind of prompt arrives with its sampling, stop token ids, least version and version."""
     request_.sampling.CopyFrom(SAMPLING)
     request_.min_policy_version = 3
-    assert ask_from_proto(request_) == Ask(prompt, DOMAIN_SAMPLING, (4,), 3)
+    request_.policy_version = 4
+    assert ask_from_proto(request_) == Ask(prompt, DOMAIN_SAMPLING, (4,), 3, 4)
 
 
 def test_a_request_without_a_prompt_is_refused() -> None:

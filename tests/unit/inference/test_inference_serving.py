@@ -9,7 +9,7 @@ import pytest
 from retrograde.core.policy import Prompt, Sampling
 from retrograde.runtime.adapters import open_store
 from retrograde.runtime.errors import ConflictError, InvalidInputError, OverloadedError, StalePolicyError
-from services.inference.serving import Ask, Limits, PolicyServer, starting_point
+from services.inference.serving import Ask, Limits, Load, PolicyServer, starting_point
 from services.inference.weights import Checkpoints, Served
 from tests.unit.inference.fakes_inference import VOCABULARY, FakeEngine, write_checkpoint
 
@@ -38,7 +38,9 @@ class World:
     def restarted(self) -> PolicyServer:
         served, folder = starting_point(self.checkpoints, self.first)
         self.engine.loaded = folder
-        return PolicyServer(self.engine, self.checkpoints, Limits(8, 16), served, folder)
+        return PolicyServer(
+            self.engine, self.checkpoints, Limits(max_n=8, max_pending_sequences=16, max_num_seqs=10), served, folder
+        )
 
     def name_of(self, key: str) -> str:
         return self.checkpoints.digest(key)
@@ -143,6 +145,40 @@ async def test_a_policy_that_is_too_old_is_refused(world: World) -> None:
     """min_policy_version above the served version raises StalePolicyError."""
     with pytest.raises(StalePolicyError, match=r"^min_policy_version: 2 "):
         await world.server.generate(replace(ASK, min_policy_version=2))
+
+
+@pytest.mark.parametrize("version", [1, 3])
+async def test_a_policy_other_than_the_one_asked_for_is_refused(world: World, version: int) -> None:
+    """policy_version below or above the served version raises StalePolicyError; the served one is answered."""
+    await world.server.load_weights("one", 2)
+    with pytest.raises(StalePolicyError, match=rf"^policy_version: {version} was asked for and 2 is served"):
+        await world.server.generate(replace(ASK, policy_version=version))
+    assert (await world.server.generate(replace(ASK, policy_version=2))).policy_version == 2
+
+
+async def test_the_load_counts_sequences_in_the_engine_and_beyond_it(world: World) -> None:
+    """Of 13 sequences asked for, 10 fit an engine step and 3 wait; when all are answered none is counted."""
+    asks = [replace(ASK, sampling=Sampling(n=n, max_tokens=4)) for n in (5, 8)]
+    tasks = [asyncio.create_task(world.server.generate(ask)) for ask in asks]
+    await asyncio.sleep(0)
+    assert world.server.load == Load(10, 10, 3, 0, 0)
+    await asyncio.gather(*tasks)
+    assert world.server.load == Load(10, 0, 0, 0, 0)
+
+
+async def test_sequences_held_during_a_swap_wait(world: World) -> None:
+    """While the gate is closed nothing runs and what is asked waits."""
+    async with world.server.gate.closed():
+        task = asyncio.create_task(world.server.generate(ASK))
+        await asyncio.sleep(0)
+        assert world.server.load == Load(10, 0, 1, 0, 0)
+    await task
+
+
+async def test_the_load_tells_prompt_tokens_computed_and_cached(world: World) -> None:
+    """Both counts are those of the engine's tally."""
+    world.engine.prompts.num_prefilled_tokens, world.engine.prompts.num_cached_tokens = 7, 9
+    assert world.server.load == Load(10, 0, 0, 7, 9)
 
 
 @pytest.mark.parametrize(
