@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from concurrent.futures import ThreadPoolExecutor
 
 from retrograde.runtime.process import Process
 from retrograde.runtime.settings import load_settings
 from retrograde.v1.search_service_pb2_grpc import add_SearchServiceServicer_to_server
-from retrograde.wire.clients import InferenceClient, VerifierClient
+from retrograde.wire.clients import VerifierClient
 from services.search.driver import Driver
-from services.search.engine_gate import EngineGate
+from services.search.engine import Engine
+from services.search.engine_gate import EngineGate, follow_engine
 from services.search.grading import GradeBatcher
 from services.search.servicer import SearchServicer
 from services.search.settings import SearchServiceSettings
@@ -21,13 +23,15 @@ async def run(settings: SearchServiceSettings) -> None:
     """Builds the service and serves until told to stop."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(settings.store_threads, "store"))
     async with Process("search", settings) as process:
-        policy = await process.enter(InferenceClient(settings.inference))
+        policy = await process.enter(Engine(settings.inference))
         verifier = await process.enter(VerifierClient(settings.verifier))
         gate = EngineGate(settings.engine_fill * settings.engine_samples)
         driver = Driver(policy, GradeBatcher(verifier, settings.grade_items, settings.grade_wait_seconds), gate)
         servicer = SearchServicer(driver, settings.max_watched, process.drain)
         process.add_servicer(add_SearchServiceServicer_to_server, servicer, "retrograde.v1.SearchService")
         process.add_worker(SearchWorker(process.broker, process.store, driver, settings).run)
+        look = settings.engine_look_seconds
+        process.add_worker(functools.partial(follow_engine, gate, policy, settings.engine_fill, look))
         await process.serve()
 
 

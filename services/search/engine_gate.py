@@ -11,6 +11,7 @@ import contextlib
 import heapq
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from retrograde.runtime.errors import RetrogradeError
@@ -94,26 +95,19 @@ class EngineGate:
             heapq.heappop(self._waiting)
 
 
-class Load(Protocol):
-    """What an engine says of itself; with several replicas, of all of them."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What an engine says of itself: sequences it batches at most (0: it does not say), runs now, keeps waiting."""
 
-    @property
-    def max_num_seqs(self) -> int:
-        """Sequences it batches at most; 0 if it does not say."""
-
-    @property
-    def num_running(self) -> int:
-        """Sequences it works at now."""
-
-    @property
-    def num_waiting(self) -> int:
-        """Sequences it keeps waiting."""
+    max_num_seqs: int
+    num_running: int
+    num_waiting: int
 
 
-class Engine(Protocol):
+class Loaded(Protocol):
     """Whoever knows the engine's load."""
 
-    async def get_model(self) -> Load:
+    async def load(self) -> Load:
         """The load now."""
 
 
@@ -129,12 +123,12 @@ def fitting_target(target: float, load: Load, fill: float) -> float:
 
 
 async def follow_engine(
-    gate: EngineGate, engine: Engine, fill: float, every_seconds: float, drain: asyncio.Event
+    gate: EngineGate, engine: Loaded, fill: float, every_seconds: float, drain: asyncio.Event
 ) -> None:
     """Fits the gate to the engine until drained; while it does not answer, the gate stays as it is."""
     while not drain.is_set():
         try:
-            load = await asyncio.wait_for(engine.get_model(), _MODEL_SECONDS)
+            load = await asyncio.wait_for(engine.load(), _MODEL_SECONDS)
         except (RetrogradeError, TimeoutError) as error:
             _log.debug("engine's load unknown", reason=str(error))
         else:

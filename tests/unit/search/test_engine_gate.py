@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -12,14 +11,7 @@ from hypothesis import strategies as st
 
 from retrograde.runtime.errors import UnavailableError
 from services.search import metrics
-from services.search.engine_gate import EngineGate, fitting_target, follow_engine
-
-
-@dataclass(frozen=True)
-class Load:
-    max_num_seqs: int
-    num_running: int
-    num_waiting: int
+from services.search.engine_gate import EngineGate, Load, fitting_target, follow_engine
 
 
 class Line:
@@ -141,7 +133,7 @@ class SlowToAnswer:
         self.answers: list[Callable[[], Awaitable[Load]]] = [self._away, self._loaded]
         self.drain = drain
 
-    async def get_model(self) -> Load:
+    async def load(self) -> Load:
         return await self.answers.pop(0)()
 
     async def _away(self) -> Load:
