@@ -58,9 +58,11 @@ class RoutedClient:
         self._patience = patience_seconds
         self._deadline = deadline_seconds
         self._replicas = Replicas(address, Routes(spill), resolve, resolve_seconds)
+        self._is_open = False
 
     async def __aenter__(self) -> Self:
         await self._replicas.__aenter__()
+        self._is_open = True
         return self
 
     async def __aexit__(
@@ -75,6 +77,10 @@ class RoutedClient:
 
     async def _route(self, method: Method[T], request: object, key: str, num_samples: int = 1) -> T:
         """The reply of one replica, the first in the order of `key` that gives one."""
+        if not self._is_open:
+            raise RuntimeError(
+                f"the client of {self.address} is not open; use it as `async with {type(self).__name__}(...)`"
+            )
         clock = asyncio.get_running_loop().time
         ends = give_up = clock() + self._deadline
         ids = metadata()

@@ -304,3 +304,9 @@ async def test_a_name_of_this_machine_is_resolved() -> None:
         port = replica.address.rpartition(":")[2]
         async with InferenceClient(f"dns:///localhost:{port}") as client:
             assert await ask(client, "x") == replica.address
+
+
+async def test_a_client_that_is_not_open_says_so() -> None:
+    """Asking before `async with` is an error that tells how to use it, never a wait."""
+    with pytest.raises(RuntimeError, match="the client of 127.0.0.1:1 is not open; use it as `async with Infer"):
+        await InferenceClient("127.0.0.1:1").get_model()
