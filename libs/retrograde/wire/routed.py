@@ -75,12 +75,15 @@ class RoutedClient:
         """Replicas known now, those put aside too."""
         return len(self._replicas.addresses)
 
-    async def _route(self, method: Method[T], request: object, key: str, num_samples: int = 1) -> T:
-        """The reply of one replica, the first in the order of `key` that gives one."""
+    def _check_open(self) -> None:
         if not self._is_open:
             raise RuntimeError(
                 f"the client of {self.address} is not open; use it as `async with {type(self).__name__}(...)`"
             )
+
+    async def _route(self, method: Method[T], request: object, key: str, num_samples: int = 1) -> T:
+        """The reply of one replica, the first in the order of `key` that gives one."""
+        self._check_open()
         clock = asyncio.get_running_loop().time
         ends = give_up = clock() + self._deadline
         ids = metadata()
@@ -125,6 +128,7 @@ class RoutedClient:
 
         Each is waited for as one service is. Raises what one of them failed with in the end, naming all that did.
         """
+        self._check_open()
         ids = metadata()
         replies: dict[str, T] = {}
         while not replies or set(self._replicas.addresses) - replies.keys():
