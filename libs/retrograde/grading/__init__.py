@@ -9,8 +9,9 @@ What happens, in this order:
     characters.py, normal.py                        one spelling: Unicode, LaTeX layout, names of commands
     tokens.py, measures.py, units.py                characters -> tokens; units of measurement as one token
     phrases.py, wordings.py, items.py, clauses.py   words around, between and in place of mathematics
+    piecewise.py                                    "x if x > 0, and 0 otherwise" as cases
     parser.py, atoms.py, cursor.py                  tokens -> expression (expression.py), by our own grammar
-    reading.py, namings.py, asides.py               all that an answer may mean; sets with a name; "in any order"
+    reading.py, namings.py, asides.py               all that an answer may mean; sets with a name; what stands beside it
     equivalence.py                                  which comparison the gold asks for:
         scalars.py       numbers, expressions, quantities, decimals     exact.py, probing.py, functions.py
         relations.py     equations, definitions, chains                 records.py: x = 1, y = 2

@@ -1,4 +1,4 @@
-"""What is said beside an answer that changes how it is compared: "up to order", "rounded to two decimal places"."""
+"""What is said beside a value that changes how it is compared: "up to order", "5 m east", "9 at x = 2", "5 apples"."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from retrograde.grading.tokens import Kind, Token
 
 _INTEGERS = frozenset({"integer", "integers", "natural", "whole"})
+_GREATER, _LESS = frozenset({">", "ge"}), frozenset({"<", "le"})
 _POSITIVE = frozenset({"positive", "natural"})
 _FROM_ZERO = frozenset({"nonnegative", "negative"})  # "non-negative" is two words
 _ANY = frozenset({"constant", "constants", "arbitrary", "real", "reals", "any", "some", "every", "all", "free"})
@@ -24,7 +25,7 @@ class Declared:
     parameters: frozenset[str] = frozenset()
     first: int | None = None
     free: frozenset[str] = frozenset()
-    is_positive: bool = False  # of the free ones
+    sign: str = "any"  # of the free ones: "positive", "negative" or "any"
 
 
 def declared(clause: Sequence[Token]) -> Declared:
@@ -34,10 +35,18 @@ def declared(clause: Sequence[Token]) -> Declared:
     letters = frozenset(name for name in names if name[0] not in "\\~") - _NOT_LETTERS
     if words & _INTEGERS or names & WHOLE_DOMAINS.keys() or any(token.text == "ldots" for token in clause):
         return Declared(letters, _first(clause, words, names))
-    is_positive = "positive" in words or any(token.text in {">", "ge", "<", "le"} for token in clause)
-    return Declared(
-        frozenset(), None, letters if words & _ANY or names & FIELDS or is_positive else frozenset(), is_positive
-    )
+    sign = _sign(clause, words)
+    is_free = words & _ANY or names & FIELDS or sign != "any"
+    return Declared(frozenset(), None, letters if is_free else frozenset(), sign)
+
+
+def _sign(clause: Sequence[Token], words: set[str]) -> str:
+    """The sign that is said of letters: "positive", `c > 0`, `0 < c`."""
+    for before, token in pairwise(clause):
+        if token.text in _GREATER | _LESS:
+            is_above = (token.text in _GREATER) == (before.kind is Kind.NAME)
+            return "positive" if is_above else "negative"
+    return next((sign for sign in ("positive", "negative") if sign in words), "any")
 
 
 def _first(clause: Sequence[Token], words: set[str], names: frozenset[str]) -> int | None:

@@ -123,9 +123,11 @@ def rebuilt(expression: Expression, change: Callable[[Expression], Expression]) 
 
 def walk(expression: Expression) -> Iterator[Expression]:
     """`expression` and all parts below it."""
-    yield expression
-    for part in children(expression):
-        yield from walk(part)
+    waiting = [expression]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        waiting += children(part)[::-1]
 
 
 def height(expression: Expression) -> int:

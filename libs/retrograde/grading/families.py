@@ -45,7 +45,7 @@ def _family(expression: Expression, other: Expression) -> Family:
     if isinstance(expression, Family):
         return expression
     shared = symbols(other) - (other.parameters if isinstance(other, Family) else frozenset())
-    letters = frozenset(name for name in symbols(expression) - shared if not name.startswith(("any ", "positive ")))
+    letters = frozenset(name for name in symbols(expression) - shared if " " not in name)
     return Family(expression, letters, is_declared=False)
 
 

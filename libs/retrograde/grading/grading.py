@@ -171,29 +171,33 @@ def _by_value(told: str, asked: str, question: str, normal: tuple[str, str]) -> 
     """By mathematics where both can be read, by words where they cannot."""
     (left, is_free), (right, is_any) = map(without_any_order, normal)
     answers, golds = _readings(left), _readings(right)
-    same: bool | None = None
-    if isinstance(answers, list) and isinstance(golds, list):
-        if contradicts(answers[0]):
-            return Verdict.INCORRECT, f"{_shown(normal[0])} contradicts itself", "chain"
-        if is_free or is_any:
-            answers, golds = list(map(in_any_order, answers)), list(map(in_any_order, golds))
-        same = _any_equivalent(answers, golds) or _rounds_as_asked(answers, golds, question)
-        if same and governing(right) - governing(left):
-            same = None
-        if same and (
-            clash(left, right) or _conditions_differ(left, right) or _things_differ(left, right, answers, golds)
-        ):
-            return _outcome(False, normal, "asides")  # noqa: FBT003 - the outcome
-        if same:
-            return _outcome(True, normal, "value")  # noqa: FBT003 - the outcome
-    worded = same_words(_MEMBER.sub("", told), _MEMBER.sub("", asked))
-    if worded or same is False:
-        return _outcome(bool(worded), normal, "words" if worded else "value")
-    if isinstance(answers, UnreadableError) and isinstance(golds, list):
-        return Verdict.UNPARSABLE, f"{_shown(normal[0])} cannot be read: {answers}", "reading"
-    if same is None and isinstance(answers, list) and isinstance(golds, list):
-        return Verdict.UNPARSABLE, f"{_shown(normal[0])} cannot be compared with {_shown(normal[1])}", "value"
-    return _outcome(False, normal, "words")  # noqa: FBT003 - the outcome
+    if isinstance(answers, UnreadableError) or isinstance(golds, UnreadableError):
+        worded = same_words(_MEMBER.sub("", told), _MEMBER.sub("", asked))
+        if not worded and isinstance(answers, UnreadableError) and isinstance(golds, list):
+            return Verdict.UNPARSABLE, f"{_shown(normal[0])} cannot be read: {answers}", "reading"
+        return _outcome(worded is True, normal, "words")
+    if contradicts(answers[0]):
+        return Verdict.INCORRECT, f"{_shown(normal[0])} contradicts itself", "chain"
+    if is_free or is_any:
+        answers, golds = list(map(in_any_order, answers)), list(map(in_any_order, golds))
+    same = _any_equivalent(answers, golds) or _rounds_as_asked(answers, golds, question)
+    if same and _asides_differ(left, right, answers, golds):
+        return _outcome(False, normal, "asides")  # noqa: FBT003 - the outcome
+    if same and not governing(right) - governing(left):
+        return _outcome(True, normal, "value")  # noqa: FBT003 - the outcome
+    if same_words(_MEMBER.sub("", told), _MEMBER.sub("", asked)):
+        return _outcome(True, normal, "words")  # noqa: FBT003 - the outcome
+    if same is False:
+        return _outcome(False, normal, "value")  # noqa: FBT003 - the outcome
+    return Verdict.UNPARSABLE, f"{_shown(normal[0])} cannot be compared with {_shown(normal[1])}", "value"
+
+
+def _asides_differ(told: str, asked: str, answers: Sequence[Expression], golds: Sequence[Expression]) -> bool:
+    """Whether what stands beside two equal values makes them different."""
+    measures_and_counts = (counts_things(told) and is_measure(golds[0])) or (
+        counts_things(asked) and is_measure(answers[0])
+    )
+    return measures_and_counts or clash(told, asked) or _conditions_differ(told, asked)
 
 
 def _conditions_differ(told: str, asked: str) -> bool:
@@ -202,11 +206,6 @@ def _conditions_differ(told: str, asked: str) -> bool:
     if left is None or right is None or left[0] != right[0]:
         return False
     return left[1] != right[1] or _judge(left[2], right[2], "").verdict is not Verdict.CORRECT
-
-
-def _things_differ(told: str, asked: str, answers: Sequence[Expression], golds: Sequence[Expression]) -> bool:
-    """Whether one measures and the other counts: "5 cm", "5 apples"."""
-    return (counts_things(told) and is_measure(golds[0])) or (counts_things(asked) and is_measure(answers[0]))
 
 
 def _readings(text: str) -> list[Expression] | UnreadableError:

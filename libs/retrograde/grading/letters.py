@@ -26,7 +26,7 @@ _INTEGRATION = frozenset("cCK") | _NUMBERED
 _VARIABLES = frozenset("xytz")
 _DIRECTIONS = ("\\uniti", "\\unitj", "\\unitk")
 _MAX_RENAMED = 3
-_FREE = ("any ", "positive ")
+_FREE = ("any ", "positive ", "negative ")
 
 
 def renamings(answer: Expression, gold: Expression, nameless: frozenset[str]) -> Iterator[Expression]:

@@ -99,6 +99,8 @@ def _spreads(expression: Expression, declared: Declared) -> list[Expression]:
     num_signs = sum(isinstance(part, Apply) and part.operation in _CHOICES for part in walk(expression))
     if num_signs > MAX_SIGNS:
         raise CostError(f"{num_signs} signs of plus or minus; at most {MAX_SIGNS} are read")
+    if not num_signs:
+        return [with_letters(expression, declared)]
     together, apart = spread(expression, is_tied=True), spread(expression, is_tied=False)
     return [with_letters(each, declared) for each in ((together,) if together == apart else (together, apart))]
 
@@ -127,7 +129,7 @@ def with_letters(expression: Expression, declared: Declared) -> Expression:
     running = (integers | declared.parameters) & symbols(body)
     free = (fields | declared.free) & symbols(body) - _function_names(body)
     body = _with_own_values(body)
-    body = renamed(body, {name: f"{'positive' if declared.is_positive else 'any'} {name}" for name in free})
+    body = renamed(body, {name: f"{declared.sign} {name}" for name in free})
     if not running or _is_order(body) or _is_argument(body, running):
         return body
     return Family(body, running, declared.first if first is None else first)

@@ -3,7 +3,7 @@ r"""Answers in words: do two of them say the same?
     same_words(told, asked) -> True | False, or None where either is no words
 
     1. plain text: \text{} unwrapped, marks and remarks in parentheses taken away, one spelling
-    2. classes of meaning (verdict_words.py): yes, no, none, undefined, infinite, all reals, ...
+    2. classes of meaning (meanings.py): yes, no, none, undefined, infinite, all reals, ...
     3. content words: the same ones, in any order where order says nothing; a sentence may say a little more
 
 Precision comes before recall: what is not surely the same is not the same.

@@ -141,10 +141,12 @@ FORMULAS = {
         [("x^2", "x^3"), ("\\sqrt{x^2}", "x"), ("\\sin 2x", "2\\sin x"), ("a+b", "a-b"), ("x", "y"), ("2x", "2")],
     ),
     "letters": Form(
-        "Coefficients of functions, of points, and constants of integration may have others; no other letter.",
+        "Coefficients of functions, parameters of points, constants of integration may be renamed; no other letter.",
         [("Ce^{2x}", "Ke^{2x}"), ("f(x)=ax+b", "f(x)=cx+d"), ("(t,2t)", "(s,2s)"), ("f(t)=t^2", "f(x)=x^2"),
+         ("f(x)=kx where k>0", "f(x)=cx where c>0"),
          ("x^2+C", "x^2+7+C")],
         [("2ab", "2ac"), ("E=mc^2", "E=mk^2"), ("n(n+1)/2", "k(k+1)/2"), ("m=3", "n=3"), ("f(x)=c", "f(x)=x"),
+         ("f(x)=kx where k<0", "f(x)=cx where c>0"),
          ("AB=5", "AC=5"),
          ("x^2+C", "x^2"), ("x^2+C", "x^3+C")],
     ),
@@ -239,7 +241,7 @@ COLLECTIONS = {
 
 ROUNDED = {
     "rounded golds": Form(
-        "A gold of two places is met by what rounds to it, a shorter is exact; an irrational one asks for six.",
+        "A gold of two places is met by what rounds to it, a shorter one is exact; an irrational one needs 6 digits.",
         [
             ("1/3", "0.333"),
             ("\\pi", "3.14"),
