@@ -23,8 +23,8 @@ from typing import Literal, Protocol
 from retrograde.core.policy import Generation, Policy, Verifier
 from retrograde.core.problem import Cost, Grade
 from retrograde.core.search import Call, Search
-from retrograde.core.tree import ROOT
-from retrograde.runtime.errors import InvalidInputError
+from retrograde.core.tree import ROOT, SearchTree
+from retrograde.runtime.errors import InvalidInputError, OtherPolicyError
 from retrograde.runtime.logs import get_logger
 from services.search import metrics
 from services.search.calls import CallsInFlight
@@ -152,6 +152,7 @@ class Driver:
                 return None
             started = time.monotonic()
             generation = await self._generate(search, call)
+        _pin(tree, generation)
         texts = search.to_grade(call, generation.completions)
         answers = await self._verifier.verify([(tree.problem, text) for text in texts.values()])
         grades: dict[int, Grade] = dict(zip(texts, answers, strict=True))
@@ -178,6 +179,15 @@ class Driver:
                 raise
             _log.info("node not continued", problem_id=tree.problem.id, node=call.node, reason=str(error))
             return Generation(())
+
+
+def _pin(tree: SearchTree, generation: Generation) -> None:
+    """A tree is of one policy: that of its first reply. Raises OtherPolicyError for a reply of another."""
+    pinned, version = tree.provenance.policy_version, generation.policy_version
+    if generation.completions and not pinned:
+        tree.provenance.policy_version = version
+    elif generation.completions and version != pinned:
+        raise OtherPolicyError(f"policy_version: the tree was begun under {pinned} and {version} answered; begin again")
 
 
 async def _logged(log: Log, records: list[Record]) -> list[Record]:

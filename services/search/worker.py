@@ -28,7 +28,7 @@ from retrograde.core.tree import SearchTree
 from retrograde.recipe.recipe import Recipe
 from retrograde.runtime.broker import Broker, Message
 from retrograde.runtime.draining import end_or_hand_back
-from retrograde.runtime.errors import FencedError, InvalidInputError
+from retrograde.runtime.errors import FencedError, InvalidInputError, OtherPolicyError
 from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
 from retrograde.runtime.worker import HandBackError, consume
@@ -108,6 +108,10 @@ class SearchWorker:
         except InvalidInputError:
             await log.delete()  # nobody will go on with it
             raise
+        except OtherPolicyError as error:
+            _log.warning("tree begun again", tree_key=tree_key, reason=str(error))
+            await log.delete()  # under the policy that is served now
+            raise HandBackError from error
         except FencedError as error:
             metrics.FENCED.inc()
             _log.warning("tree given up", tree_key=tree_key, reason=str(error))

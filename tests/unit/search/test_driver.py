@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 import pytest
@@ -19,7 +19,7 @@ from retrograde.core.search import Search
 from retrograde.core.searches import make_search
 from retrograde.core.settings import SearchSettings
 from retrograde.core.tree import SearchTree
-from retrograde.runtime.errors import InvalidInputError, UnavailableError
+from retrograde.runtime.errors import InvalidInputError, OtherPolicyError, UnavailableError
 from services.search.driver import Driver, FeedOrder, NoLog, call_seed
 from services.search.engine_gate import EngineGate
 from services.search.tree_log import TreeLog
@@ -256,6 +256,20 @@ async def test_failed_call_loses_no_answer_before_it() -> None:
     assert logged
     assert logged <= set(policy.seeds)
     assert await world.run() is not None
+
+
+async def test_a_tree_is_of_one_policy() -> None:
+    """A reply of another policy version is refused before it is logged or fed."""
+
+    class Updated(ScriptedPolicy):
+        async def generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
+            generation = await super().generate(prompt, sampling)
+            return generation if self.num_asked < 5 else replace(generation, policy_version=5)
+
+    world = World(settings(1, "index"))
+    with pytest.raises(OtherPolicyError, match="the tree was begun under 4 and 5 answered; begin again"):
+        await exhausted(Driver(Updated(), TaskVerifier()), world.search(), TreeLog(world.store, PREFIX))
+    assert {record.generation.policy_version for record in world.logged()} == {4}
 
 
 async def test_root_that_is_refused_is_the_problems_fault() -> None:
