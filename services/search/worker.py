@@ -110,7 +110,9 @@ class SearchWorker:
             raise
         except OtherPolicyError as error:
             _log.warning("tree begun again", tree_key=tree_key, reason=str(error))
-            await log.delete()  # under the policy that is served now
+            with contextlib.suppress(FencedError):  # then the log is another worker's
+                await log.check()
+                await log.delete()
             raise HandBackError from error
         except FencedError as error:
             metrics.FENCED.inc()
