@@ -1,6 +1,6 @@
 """`python -m benchmarks.search_study`: solve rate against generated tokens, for each search on the same problems.
 
-Every search asks the same served model, on the demo's task, until it has generated `--tokens` per problem; after each
+Every search asks the same served model, on countdown with four numbers (three are searched out by some twenty calls), until it has generated `--tokens` per problem; after each
 reply the tokens spent and whether a right answer is known are written down, so one run gives the whole curve. Gumbel
 plans for its budget and is therefore run once per budget. Leaves build/search_study.json and prints the tables.
 """
@@ -34,12 +34,13 @@ from retrograde.tasks.countdown import TASK
 from retrograde.wire.clients import InferenceClient
 
 OUTPUT = Path("build/search_study.json")
-PROBLEMS = {"num_numbers": 3, "count": 300, "max_number": 15, "target": [10, 60]}
+PROBLEMS = {"num_numbers": 4, "count": 300, "max_number": 15, "target": [10, 60]}
 BASE = SearchSettings(
-    num_iterations=400, num_actions=4, num_rollouts=2, max_depth=4, max_step_tokens=24, max_rollout_tokens=48
+    num_iterations=400, num_actions=4, num_rollouts=2, max_depth=5, max_step_tokens=28, max_rollout_tokens=80
 )
-BUDGETS = (150, 300, 600, 1200)
+BUDGETS = (200, 400, 800)
 MAX_SAMPLES_IN_FLIGHT = 384
+ANSWER_SECONDS = 300.0
 _SEED = 11
 
 
@@ -76,7 +77,7 @@ def arms(tokens: int) -> list[Arm]:
         "puct, 4 in flight, visits only": {"max_in_flight": 4, "virtual_loss": 0.0},
     }
     found = [Arm(name, BASE.model_copy(update=change), tokens) for name, change in changes.items()]
-    per_iteration = 100.0  # tokens an iteration takes here, about: what Gumbel's schedule needs
+    per_iteration = 62.0  # tokens an iteration takes here, about: what Gumbel's schedule needs
     for budget in (each for each in BUDGETS if each <= tokens):
         change = {"selection": "gumbel", "num_iterations": max(2, round(budget / per_iteration))}
         found.append(Arm(f"gumbel@{budget}", BASE.model_copy(update=change), budget))
@@ -119,7 +120,8 @@ class Study:
     async def _ask(self, search: Search, call: Call) -> Reply:
         seed = random.Random(f"{_SEED}/{search.tree.problem.id}/{call.index}").getrandbits(60)
         async with self._gate:
-            generation = await self._client.generate(search.prompt(call), search.sampling(call, seed))
+            async with asyncio.timeout(ANSWER_SECONDS):
+                generation = await self._client.generate(search.prompt(call), search.sampling(call, seed))
         texts = search.to_grade(call, generation.completions)
         grades = {index: TASK.grade(search.tree.problem, text) for index, text in texts.items()}
         return Reply(generation.completions, grades)
@@ -165,6 +167,7 @@ async def study(client: InferenceClient, tokens: int, count: int, only: Sequence
             curves = await runner.run(arm, problems, progress)
             measured = [arm.budget] if arm.name.startswith("gumbel") else budgets
             rows.append(summary(arm.name, curves, measured) | {"seconds": time.perf_counter() - began})
+            progress.console.print(f"{arm.name}: {rows[-1]['seconds']:.0f} s")
     return rows
 
 
@@ -173,12 +176,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.search_study", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--tokens", type=int, default=1200, help="generated tokens per problem and search")
+    parser.add_argument("--tokens", type=int, default=800, help="generated tokens per problem and search")
     parser.add_argument("--problems", type=int, default=300, help="held-out problems")
     parser.add_argument("--only", nargs="*", default=[], help="arms whose name begins with one of these")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        settings = {"checkpoint": str(ROOT / "models/countdown-base"), "store": f"file://{folder}/store"}
+        settings = {"checkpoint": str(ROOT / "models/countdown4-base"), "store": f"file://{folder}/store"}
         with running_inference(write_settings(Path(folder), settings)) as inference:
             rows = served(inference, chosen)
     OUTPUT.parent.mkdir(exist_ok=True)

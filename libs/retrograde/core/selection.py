@@ -101,17 +101,16 @@ def select(tree: SearchTree, score: Score, closed: AbstractSet[int] = frozenset(
 def select_free(tree: SearchTree, score: Score, closed: AbstractSet[int], traffic: Traffic) -> int | None:
     """As `select`, but around the leaves that iterations in flight wait at; None where only waiting is left.
 
-    What stands in for a waiting leaf is another leaf to expand: a terminal would spend an iteration on what is known.
+    While anything is in flight terminals are passed over too: they would spend iterations on what is known, and the
+    more of them the longer a reply takes.
     """
     leaf = select(tree, score, closed)
-    blocked = set(traffic.leaves)
-    while leaf in blocked:
+    blocked: set[int] = set()
+    while leaf in traffic.leaves or (traffic.leaves and tree.nodes[leaf].is_terminal):
         blocked |= _fully_blocked(tree, leaf, closed, blocked)
         if ROOT in blocked:
             return None
         leaf = select(tree, score, closed | blocked)
-        if tree.nodes[leaf].is_terminal:
-            blocked.add(leaf)
     return leaf
 
 
