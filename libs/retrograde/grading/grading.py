@@ -36,6 +36,8 @@ _CACHE_SIZE = 16_384
 _SHOWN_CHARS = 80
 _GLANCED_CHARS = 400
 _PLAIN_NUMBER = re.compile(r"\s*\$?([+-]?\d{1,18}(?:\.\d{1,18})?)\$?\s*")
+_PLAIN_BOX = re.compile(r"[^\\<>`\"'?:]*\\boxed\{([^{}\\<>`\"'?:]{1,60})\}[.$\s]*")  # one, and nothing after it
+_DOUBT = re.compile(r"n.t\b|\b(?:not|never|cannot|unlikely|false|wrong|no)\b", re.IGNORECASE)
 _SAYS = re.compile(r"\w")
 _LABEL = re.compile(
     r"\A\s*(?:(?:final |correct )?answer|ans|solution)\s*[:.]\s*(?=\S)|\A.*#{4}\s*", re.IGNORECASE | re.DOTALL
@@ -52,9 +54,12 @@ def grade(answer_text: str, gold: str, question: str = "") -> Grade:
     CORRECT and INCORRECT say the two were compared. UNPARSABLE says that no answer was found, that it cannot be read,
     or that judging it would cost too much; the reason says which. `question` is read for its options only.
     """
-    quick = _at_a_glance(answer_text, gold) if len(answer_text) <= _GLANCED_CHARS else None
-    if quick is not None:
-        return quick
+    if len(answer_text) <= _GLANCED_CHARS:
+        box = _PLAIN_BOX.fullmatch(answer_text)
+        is_said = box is not None and not _DOUBT.search(answer_text)
+        quick = _at_a_glance(box[1] if box is not None and is_said else answer_text, gold)
+        if quick is not None:
+            return quick
     found = find_answer(answer_text)
     if found.answer is None:
         return Grade(Verdict.UNPARSABLE, found.reason, path="extraction")
@@ -75,10 +80,10 @@ def _at_a_glance(told: str, asked: str) -> Grade | None:
         told = told.strip()
         is_gold = told == asked.strip() and _SAYS.search(told) is not None
         return Grade(Verdict.CORRECT, "identical", told, told, "identical") if is_gold else None
-    verdict, reason, path = _outcome(
-        same_scalar(number(left[1]), number(right[1])) is True, (left[1], right[1]), "rational"
-    )
-    return Grade(verdict, reason, left[1], right[1], path)
+    pair = left[1], right[1]
+    are_whole = "." not in pair[0] and "." not in pair[1]
+    same = int(pair[0]) == int(pair[1]) if are_whole else same_scalar(number(pair[0]), number(pair[1])) is True
+    return Grade(*_outcome(same, pair, "rational")[:2], *pair, "rational")
 
 
 def _judge(told: str, asked: str, question: str) -> Grade:

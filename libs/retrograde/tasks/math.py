@@ -133,7 +133,7 @@ class MathTask:
 
     def grade(self, problem: Problem, text: str) -> Grade:
         """Judges the last answer told; prose that ends without one is UNPARSABLE."""
-        told = boxed(text) is not None or _ANSWERED.search(text)
+        told = "\\boxed" in text or "\\fbox" in text or _ANSWERED.search(text)
         if not told:
             return Grade(Verdict.UNPARSABLE, "no \\boxed{} and no 'the answer is'")
         return grade_answer(text, problem.gold, problem.statement)
