@@ -106,7 +106,9 @@ def _same_region(answer: Expression, gold: Expression) -> bool | None:
     answer, gold = as_interval(answer), as_interval(gold)
     if isinstance(answer, Collection) or isinstance(gold, Collection):
         return _same_collection(answer, gold)
-    return same_relation(answer, gold, _equivalent)
+    if isinstance(answer, Relation) or isinstance(gold, Relation):
+        return same_relation(answer, gold, _equivalent)
+    return False  # a number or letter is no set of reals
 
 
 def _same_records(answer: Expression, gold: Expression) -> bool | None:
