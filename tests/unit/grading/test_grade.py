@@ -329,7 +329,9 @@ def test_the_grade_tells_what_was_compared() -> None:
     assert result.reason == "3\\frac12 \\text{ cm} is not 4"
 
 
-@pytest.mark.parametrize(("answer", "gold"), [("F", "ℝ"), ("A", "\\mathbb{R}"), ("3", "\\mathbb{R}"), ("x", "(1, 2)")])
+@pytest.mark.parametrize(
+    ("answer", "gold"), [("F", "\u211d"), ("A", "\\mathbb{R}"), ("3", "\\mathbb{R}"), ("x", "(1, 2)")]
+)
 def test_a_letter_is_no_set_of_reals(answer: str, gold: str) -> None:
     """A single letter or number against a set is incorrect, found at once."""
     assert grade(answer, gold).verdict is Verdict.INCORRECT
