@@ -1,8 +1,9 @@
 """`python -m benchmarks.search_study`: solve rate against generated tokens, for each search on the same problems.
 
-Every search asks the same served model, on countdown with four numbers (three are searched out by some twenty calls), until it has generated `--tokens` per problem; after each
-reply the tokens spent and whether a right answer is known are written down, so one run gives the whole curve. Gumbel
-plans for its budget and is therefore run once per budget. Leaves build/search_study.json and prints the tables.
+Every search asks the same served model, on countdown with four numbers (three are searched out by some twenty calls),
+until it has generated `--tokens` per problem; after each reply the tokens spent and whether a right answer is known are
+written down, so one run gives the whole curve. Gumbel plans for its budget and is therefore run once per budget. Leaves
+build/search_study.json and prints the table.
 """
 
 from __future__ import annotations

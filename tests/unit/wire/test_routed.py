@@ -308,5 +308,5 @@ async def test_a_name_of_this_machine_is_resolved() -> None:
 
 async def test_a_client_that_is_not_open_says_so() -> None:
     """Asking before `async with` is an error that tells how to use it, never a wait."""
-    with pytest.raises(RuntimeError, match="the client of 127.0.0.1:1 is not open; use it as `async with Infer"):
+    with pytest.raises(RuntimeError, match=r"the client of 127\.0\.0\.1:1 is not open; use it as `async with Infer"):
         await InferenceClient("127.0.0.1:1").get_model()
