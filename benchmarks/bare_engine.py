@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from benchmarks.search_requests import Asked
 from retrograde.runtime.settings import load_settings
 from services.inference import engine
 from services.inference.settings import InferenceSettings
+from services.inference.words import Words
 
 ROOT = Path(__file__).resolve().parents[1]
 STOP_SECONDS = 30.0
@@ -30,7 +30,7 @@ _NOT_FOR_LLM = ("scheduler_cls", "worker_extension_cls")
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one replay: wall seconds, tokens generated, and prompt tokens computed rather than found in the cache."""
+    """Of one replay: wall seconds, and tokens generated."""
 
     seconds: float
     generated_tokens: int
@@ -42,11 +42,13 @@ class BareEngine:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def replay(self, asked: Sequence[Asked]) -> Figures:
-        """All requests in one call of `LLM.generate`."""
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps([_to_json(each) for each in asked]) + "\n")
-        self._process.stdin.flush()
+    def replay(self, asked: Sequence[Asked], *, one_by_one: bool = False) -> Figures:
+        """All requests in one call of `LLM.generate`, or each in a call of its own."""
+        stdin = cast("IO[str]", self._process.stdin)
+        requests = [_to_json(each) for each in asked]
+        calls = [[each] for each in requests] if one_by_one else [requests]
+        stdin.write(json.dumps(calls) + "\n")
+        stdin.flush()
         return Figures(**_answer(self._process))
 
 
@@ -69,8 +71,7 @@ def running_bare_engine(config: Path) -> Iterator[BareEngine]:
 
 def _answer(process: subprocess.Popen[str]) -> Any:
     """The next line that is an answer; what vLLM prints is passed over. Raises RuntimeError when it has ended."""
-    assert process.stdout
-    for line in process.stdout:
+    for line in cast("IO[str]", process.stdout):
         if line.startswith("{"):
             return json.loads(line)
     raise RuntimeError(f"the bare engine ended with status {process.wait(STOP_SECONDS)}")
@@ -80,12 +81,23 @@ def _to_json(asked: Asked) -> dict[str, Any]:
     return {"prompt": asked.prompt.text + asked.prompt.begun, "sampling": asdict(asked.sampling)}
 
 
-def _parameters(sampling: dict[str, Any]) -> Any:
-    """The same question in vLLM's terms, as its documentation puts it."""
+def _parameters(words: Words, sampling: dict[str, Any]) -> Any:
+    """The same question in vLLM's terms, and in the cheapest: stops by token id where the service finds them so.
+
+    No text is made then; the service's own text is part of what it costs.
+    """
     from vllm import SamplingParams  # noqa: PLC0415
 
-    logprobs, include_stop = sampling.pop("logprobs"), sampling.pop("include_stop")
-    return SamplingParams(**sampling, include_stop_str_in_output=include_stop, logprobs=0 if logprobs else None)
+    logprobs, include_stop, stop = (sampling.pop(name) for name in ("logprobs", "include_stop", "stop"))
+    by_id = words.stop_ids(stop)
+    return SamplingParams(
+        **sampling,
+        stop=stop if by_id is None else None,
+        stop_token_ids=list(by_id or ()),
+        detokenize=by_id is None,
+        include_stop_str_in_output=include_stop,
+        logprobs=0 if logprobs else None,
+    )
 
 
 def main() -> None:
@@ -96,17 +108,19 @@ def main() -> None:
 
     args = engine.engine_args(settings, settings.checkpoint)
     llm = LLM(**{name: value for name, value in args.items() if name not in _NOT_FOR_LLM})
-    print(json.dumps({}), flush=True)  # noqa: T201 - the answer
+    words = Words(llm.get_tokenizer())
+    print(json.dumps({}), flush=True)
     for line in sys.stdin:
-        asked = json.loads(line)
-        parameters = [_parameters(each["sampling"]) for each in asked]
+        calls = [
+            ([each["prompt"] for each in call], [_parameters(words, each["sampling"]) for each in call])
+            for call in json.loads(line)
+        ]
         began = time.perf_counter()
-        outputs = llm.generate([each["prompt"] for each in asked], parameters, use_tqdm=False)
+        outputs = [each for prompts, how in calls for each in llm.generate(prompts, how, use_tqdm=False)]
         seconds = time.perf_counter() - began
         tokens = sum(len(each.token_ids) for output in outputs for each in output.outputs)
-        print(json.dumps(asdict(Figures(seconds, tokens))), flush=True)  # noqa: T201
+        print(json.dumps(asdict(Figures(seconds, tokens))), flush=True)
 
 
 if __name__ == "__main__":
-    os.chdir(ROOT)
     main()

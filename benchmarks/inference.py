@@ -3,9 +3,11 @@
     inference-throughput          what a search asks of the Countdown model, all at once; generated tokens per second
     inference-throughput-smollm2  the same with SmolLM2-135M on word problems
     inference-siblings            requests for n = k completions, one after the other
+    inference-prefill             prompt tokens computed against the distinct ones (prompts of some 300 tokens)
 
-Both arms get the same prompts (text), parameters and seeds under the same engine settings, new ones for each pair.
-Both are warm; while one works the other waits for input. Ours includes the client, in the bench's process.
+Both arms get the same prompts (text), parameters and seeds under the same engine settings, new ones for each pair, and
+stop by the same token ids; the bare engine makes no text. Both are warm; while one works the other waits for input.
+Ours includes the client, in the bench's process.
 """
 
 from __future__ import annotations
@@ -32,10 +34,11 @@ Draw = Callable[[int], Sequence[Asked]]
 class _Replay:
     """Both arms over the same requests; figures are generated tokens per second."""
 
-    def __init__(self, service: Inference, bare: BareEngine, draw: Draw) -> None:
+    def __init__(self, service: Inference, bare: BareEngine, draw: Draw, *, one_by_one: bool) -> None:
         self._service = service
         self._bare = bare
         self._draw = draw
+        self._one_by_one = one_by_one
         self._asked: Sequence[Asked] = ()
         self._tokens: list[int] = []
 
@@ -45,28 +48,69 @@ class _Replay:
 
     def ours(self) -> float:
         """Through the service."""
-        seconds, answers = self._service.replay(self._asked)
+        seconds, answers = self._service.replay(self._asked, one_by_one=self._one_by_one)
         self._tokens.append(sum(each.num_tokens for answer in answers for each in answer.completions))
         return self._tokens[-1] / seconds
 
     def against(self) -> float:
         """By the bare engine."""
-        figures = self._bare.replay(self._asked)
+        figures = self._bare.replay(self._asked, one_by_one=self._one_by_one)
         return figures.generated_tokens / figures.seconds
 
     def note(self) -> str:
         """How much was asked."""
         num_sequences = sum(each.num_sequences for each in self._asked)
-        return f"{len(self._asked)} requests, {num_sequences} sequences, {statistics.median(self._tokens):.0f} tokens"
+        how = "one after the other" if self._one_by_one else "at once"
+        tokens = statistics.median(self._tokens)
+        return f"{len(self._asked)} requests {how}, {num_sequences} sequences, {tokens:.0f} tokens"
+
+
+class _Prefill:
+    """Prompt tokens the engine computed for all sequences, and the distinct ones: the nodes of the prompts' trie."""
+
+    def __init__(self, service: Inference) -> None:
+        self._service = service
+        self._seen: set[tuple[int, ...]] = set()
+        self.computed = 0.0
+        self.distinct = 0.0
+        self._sequences = 0
+
+    def replay(self, repetition: int) -> None:
+        """New problems. What they share with earlier ones is cached, and not counted as distinct again."""
+        asked = word_requests(repetition, num_trees=2)
+        before = self._service.prefilled_tokens()
+        _, answers = self._service.replay(asked)
+        self.computed = self._service.prefilled_tokens() - before
+        prompts = {tuple(answer.prompt_token_ids.tolist()) for answer in answers}
+        prefixes = {prompt[:end] for prompt in prompts for end in range(1, len(prompt) + 1)}
+        self.distinct = len(prefixes - self._seen)
+        self._seen |= prefixes
+        self._sequences = sum(each.num_sequences for each in asked)
+
+    def note(self) -> str:
+        """Why it is not 1."""
+        return f"{self._sequences} sequences; each computes its prompt's tokens after the last whole cache block again"
 
 
 @contextlib.contextmanager
-def _both(checkpoint: Path, draw: Draw) -> Iterator[Arms]:
+def _prefill() -> Iterator[Arms]:
     with tempfile.TemporaryDirectory() as folder:
-        settings = {"checkpoint": str(checkpoint), "store": f"file://{folder}/store", "kv_cache_bytes": KV_CACHE_BYTES}
-        config = write_settings(Path(folder), settings)
+        config = write_settings(Path(folder), _settings(ensure_model(), folder))
+        with running_inference(config) as service:
+            prefill = _Prefill(service)
+            yield Arms(lambda: prefill.computed, lambda: prefill.distinct, prefill.replay, prefill.note)
+
+
+def _settings(checkpoint: Path, folder: str) -> dict[str, object]:
+    return {"checkpoint": str(checkpoint), "store": f"file://{folder}/store", "kv_cache_bytes": KV_CACHE_BYTES}
+
+
+@contextlib.contextmanager
+def _both(checkpoint: Path, draw: Draw, *, one_by_one: bool = False) -> Iterator[Arms]:
+    with tempfile.TemporaryDirectory() as folder:
+        config = write_settings(Path(folder), _settings(checkpoint, folder))
         with running_inference(config) as service, running_bare_engine(config) as bare:
-            replay = _Replay(service, bare, draw)
+            replay = _Replay(service, bare, draw, one_by_one=one_by_one)
             yield Arms(replay.ours, replay.against, replay.prepare, replay.note)
 
 
@@ -78,7 +122,13 @@ def _smollm2() -> contextlib.AbstractContextManager[Arms]:
     return _both(ensure_model(), lambda repetition: word_requests(repetition, num_trees=2))
 
 
+def _siblings() -> contextlib.AbstractContextManager[Arms]:
+    return _both(COUNTDOWN, lambda repetition: countdown_requests(repetition, num_trees=8), one_by_one=True)
+
+
 BENCHES: Sequence[Bench] = (
     Bench("inference-throughput", "tokens/s", 0.85, Direction.UP, _countdown),
     Bench("inference-throughput-smollm2", "tokens/s", 0.85, Direction.UP, _smollm2),
+    Bench("inference-siblings", "tokens/s", 0.95, Direction.UP, _siblings),
+    Bench("inference-prefill", "tokens", 1.10, Direction.DOWN, _prefill),
 )

@@ -8,17 +8,22 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+import grpc
 import yaml
 
 from benchmarks.search_requests import Asked
 from retrograde.core.policy import Generation
+from retrograde.v1 import inference_service_pb2
+from retrograde.v1.inference_service_pb2_grpc import InferenceServiceStub
 from retrograde.wire.clients import InferenceClient
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 300.0
+_Result = TypeVar("_Result")
 STOP_SECONDS = 60.0
 
 
@@ -29,11 +34,27 @@ class Inference:
         self._runner = runner
         self._client = client
 
-    def replay(self, asked: Sequence[Asked]) -> tuple[float, list[Generation]]:
-        """(wall seconds, answers in order), all asked at once."""
+    def replay(self, asked: Sequence[Asked], *, one_by_one: bool = False) -> tuple[float, list[Generation]]:
+        """(wall seconds, answers in order), all asked at once, or each when the one before is answered."""
+        ask = self._ask_each if one_by_one else self._ask_all
         began = time.perf_counter()
-        answers = self._runner.run(self._ask_all(asked))
+        answers = self._runner.run(ask(asked))
         return time.perf_counter() - began, answers
+
+    def run(self, ask: Callable[[InferenceClient], Coroutine[object, object, _Result]]) -> _Result:
+        """What `ask` finds out by the client."""
+        return self._runner.run(ask(self._client))
+
+    def prefilled_tokens(self) -> int:
+        """Prompt tokens the service's engine has computed since its start."""
+        return self._runner.run(self._model()).num_prefilled_tokens
+
+    async def _model(self) -> inference_service_pb2.GetModelResponse:
+        async with grpc.aio.insecure_channel(self._client.address) as channel:
+            return await InferenceServiceStub(channel).GetModel(inference_service_pb2.GetModelRequest())
+
+    async def _ask_each(self, asked: Sequence[Asked]) -> list[Generation]:
+        return [await self._client.generate(each.prompt, each.sampling) for each in asked]
 
     async def _ask_all(self, asked: Sequence[Asked]) -> list[Generation]:
         return await asyncio.gather(*(self._client.generate(each.prompt, each.sampling) for each in asked))
@@ -56,6 +77,7 @@ def running_inference(config: Path) -> Iterator[Inference]:
     try:
         with asyncio.Runner() as runner:
             client = InferenceClient(_address(process, log))
+            runner.run(client.__aenter__())
             try:
                 yield Inference(runner, client)
             finally:

@@ -51,7 +51,7 @@ def countdown_requests(seed: int, num_trees: int) -> list[Asked]:
 
 
 def _walks(problem: Problem, source: random.Random) -> Iterator[str]:
-    """"", then legal beginnings of a solution, each a step longer than an earlier one."""
+    """The empty beginning, then legal ones of a solution, each a step longer than an earlier one."""
     start, target = map(_numbers, problem.statement.split("target:"))
     begun, state = "", start
     yield begun

@@ -22,6 +22,7 @@ import numpy as np
 
 from retrograde.core.policy import Completion
 from retrograde.runtime.errors import RetrogradeError, UnavailableError
+from services.inference import siblings
 from services.inference.tally import PromptTally
 from services.inference.words import Words, cut_at_stop
 
@@ -97,11 +98,13 @@ class Engine:
         from vllm.inputs.engine import tokens_input  # noqa: PLC0415
         from vllm.v1.engine.exceptions import EngineDeadError  # noqa: PLC0415
 
-        stream = self.llm.generate(tokens_input(list(prompt_ids)), parameters, f"{next(self._numbers)}")
-        last = None
+        request_id = f"{next(self._numbers)}"
+        prompt = tokens_input(list(prompt_ids))
         try:
-            async for output in stream:
-                last = output
+            if parameters.n > 1 and not parameters.detokenize:
+                last = await siblings.generate(self.llm, prompt, parameters, request_id)
+            else:
+                last = await _last(self.llm.generate(prompt, parameters, request_id))
         except EngineDeadError as error:
             raise UnavailableError("engine: it has died; the service must be restarted") from error
         if last is None or not last.finished:
@@ -130,6 +133,14 @@ class Engine:
             logprob=float(logprobs.sum(dtype=np.float64)),
             finish_reason=output.finish_reason,
         )
+
+
+async def _last(stream: AsyncIterator[Any]) -> Any:
+    """The last output of a request; None if there was none."""
+    last = None
+    async for output in stream:
+        last = output
+    return last
 
 
 def _told(output: Any, stop_token_ids: Sequence[int], *, include_stop: bool) -> list[int]:

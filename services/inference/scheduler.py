@@ -13,6 +13,7 @@ from typing import Any
 
 from vllm.v1.core.sched.scheduler import Scheduler
 
+from services.inference import siblings
 from services.inference.holding import Holding, waits_for_its_end
 
 STATISTICS_EVERY_SECONDS = 0.25
@@ -27,10 +28,11 @@ class QuietScheduler(Scheduler):  # type: ignore[misc]  # vLLM is untyped to myp
         self._told_at = 0.0
 
     def add_request(self, request: Any) -> None:
-        """Takes a request in."""
-        if waits_for_its_end(request.sampling_params):
-            self._holding.begin(request.request_id)
-        super().add_request(request)
+        """Takes a request in, all of its siblings before the next step."""
+        for each in siblings.apart(request):
+            if waits_for_its_end(each.sampling_params):
+                self._holding.begin(each.request_id)
+            super().add_request(each)
 
     def finish_requests(self, request_ids: Any, finished_status: Any) -> list[Any]:
         """Ends requests from outside (aborts): what was held of them is forgotten."""

@@ -8,15 +8,19 @@ import signal
 import socket
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import numpy as np
 import pytest
 
 from retrograde.core.policy import Generation, Prompt, Sampling
 from retrograde.runtime.adapters import open_store
 from retrograde.runtime.errors import ConflictError, InvalidInputError, StalePolicyError
+from retrograde.v1.inference_service_pb2 import GenerateRequest, GetModelRequest
+from retrograde.v1.inference_service_pb2_grpc import InferenceServiceStub
 from retrograde.wire.clients import InferenceClient
 from tests.integration.inference.inference_process import Service, running
 from tests.integration.inference.tiny_model import LENGTH, WORDS, make_model
@@ -85,6 +89,58 @@ async def test_siblings_come_from_one_seeded_request(client: InferenceClient) ->
     assert len(texts) == 4
     assert len(set(texts)) > 1
     assert again.cached_tokens > 0
+
+
+@pytest.mark.parametrize("stop", [(), (" 9",)], ids=["found by token or not at all", "found in the text"])
+async def test_sibling_i_is_what_the_seed_plus_i_draws(client: InferenceClient, stop: tuple[str, ...]) -> None:
+    """Siblings travel to the engine together, or one by one where the front end reads along: the completions agree."""
+    together = replace(DRAWN, logprobs=True, stop=stop)
+    siblings = (await client.generate(LONG, together)).completions
+    singles = [replace(together, n=1, seed=7 + index) for index in range(together.n)]
+    alone = [(await client.generate(LONG, single)).completions[0] for single in singles]
+    assert [each.text for each in siblings] == [each.text for each in alone]
+    assert [each.logprob for each in siblings] == pytest.approx([each.logprob for each in alone], abs=1e-3)
+
+
+async def test_callers_that_leave_make_room(client: InferenceClient) -> None:
+    """Calls cancelled in the middle are not counted as running any more, and the next one is answered."""
+    calls = [asyncio.create_task(client.generate(LONG, Sampling(n=16, max_tokens=300))) for _ in range(8)]
+    async with asyncio.timeout(DEATH_SECONDS):
+        while not (await client.get_model()).running_requests:
+            await asyncio.sleep(0.01)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        while (await client.get_model()).running_requests:
+            await asyncio.sleep(0.01)
+    assert len((await client.generate(LONG, DRAWN)).completions) == DRAWN.n
+
+
+async def test_the_load_is_told_in_sequences_and_prompt_tokens(service: Service, client: InferenceClient) -> None:
+    """GetModel tells the engine's seats, that none is taken at rest, and prompt tokens computed and cached so far."""
+    async with grpc.aio.insecure_channel(service.address) as channel:
+        stub = InferenceServiceStub(channel)
+        before = await stub.GetModel(GetModelRequest())
+        num_prompt = len((await client.generate(LONG, DRAWN)).prompt_token_ids)
+        after = await stub.GetModel(GetModelRequest())
+    assert (after.max_num_seqs, after.num_running, after.num_waiting) == (256, 0, 0)
+    computed = after.num_prefilled_tokens - before.num_prefilled_tokens
+    cached = after.num_cached_tokens - before.num_cached_tokens
+    assert computed + cached == DRAWN.n * num_prompt
+    assert cached > 0
+
+
+async def test_another_version_than_the_one_asked_for_is_refused(service: Service, client: InferenceClient) -> None:
+    """A request pinned to the served version is answered, one pinned to any other gets FAILED_PRECONDITION."""
+    served = (await client.get_model()).policy_version
+    ask = {"text": "3 4 5", "sampling": {"max_tokens": 4}}
+    async with grpc.aio.insecure_channel(service.address) as channel:
+        stub = InferenceServiceStub(channel)
+        answer = await stub.Generate(GenerateRequest(**ask, policy_version=served))
+        assert answer.policy_version == served
+        with pytest.raises(grpc.aio.AioRpcError, match="policy_version: ") as refused:
+            await stub.Generate(GenerateRequest(**ask, policy_version=served + 1))
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
 
 
 async def test_greedy_is_deterministic(client: InferenceClient) -> None:
