@@ -35,7 +35,7 @@ SETTINGS = SearchSettings(
 )
 NUM_TREES = 48
 NUM_TREES_ONE_BY_ONE = 16
-IN_FLIGHT = 4
+IN_FLIGHT = 1  # as the other arms: the budget is then the same, tree by tree
 
 Grow = Callable[[InferenceClient, Sequence[Search]], Awaitable[None]]
 
