@@ -33,7 +33,7 @@ pytestmark = pytest.mark.engine
 LONG = Prompt("3 4 5 + 7 = 12, " * 14)  # over one cache block
 GREEDY = Sampling(temperature=0.0, max_tokens=12)
 DRAWN = Sampling(n=4, temperature=1.0, max_tokens=24, seed=7)
-DEATH_SECONDS = 20
+DEATH_SECONDS = 60
 
 
 class World:
