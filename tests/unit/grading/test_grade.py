@@ -335,3 +335,8 @@ def test_the_grade_tells_what_was_compared() -> None:
 def test_a_letter_is_no_set_of_reals(answer: str, gold: str) -> None:
     """A single letter or number against a set is incorrect, found at once."""
     assert grade(answer, gold).verdict is Verdict.INCORRECT
+
+
+def test_a_pole_in_a_condition_is_no_exception() -> None:
+    """A factorial at a negative whole number inside an inequality has no value, and the answer is not correct."""
+    assert grade("nd x!0>1and <4", "1").verdict is not Verdict.CORRECT
