@@ -36,7 +36,10 @@ class InferenceSettings(ServiceSettings):
     max_num_seqs: int = Field(256, ge=1, description="Sequences in one engine step.")
     kv_cache_bytes: int = Field(1 << 30, ge=1 << 20, description="Key-value cache.")
     block_tokens: int = Field(
-        32, ge=16, multiple_of=16, description="Tokens of a cache block: prompts share whole blocks only."
+        32,
+        ge=16,
+        multiple_of=16,
+        description="Tokens of a cache block: prompts share whole blocks only. On a CPU a multiple of 32.",
     )
     engine_threads: int = Field(
         1, ge=1, description="OpenMP threads of a CPU engine; above the cores that are really free it gets slower."
