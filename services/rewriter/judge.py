@@ -6,7 +6,6 @@ need no other. Judgements are stored beside the tree, so that further walks from
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from dataclasses import asdict, dataclass, field
@@ -15,6 +14,7 @@ from retrograde.core.linearize import ranked_correct
 from retrograde.core.policy import Policy, Prompt, Sampling
 from retrograde.core.problem import Cost
 from retrograde.core.tree import SearchTree
+from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.errors import NotFoundError
 from retrograde.runtime.objects import ObjectStore
 from retrograde.tasks.task import Task
@@ -57,12 +57,12 @@ class Judge:
     async def judge(self, tree: SearchTree, tree_key: str, task: Task, num_samples: int) -> Judgements:
         """The judgements of the tree at `tree_key`, stored ones if there are any of `num_samples`."""
         key = judgements_key(tree_key)
-        stored = await asyncio.to_thread(self._read, key) if key else None
+        stored = await in_thread(self._read, key) if key else None
         if stored is not None and stored.num_samples == num_samples:
             return stored
         judgements = await self._ask(tree, task, num_samples)
         if key:
-            await asyncio.to_thread(self._store.put, key, json.dumps(asdict(judgements)).encode())
+            await in_thread(self._store.put, key, json.dumps(asdict(judgements)).encode())
         return judgements
 
     def _read(self, key: str) -> Judgements | None:

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from retrograde.core.solution import Solution, SolutionKind
 from retrograde.core.tree import SearchTree
+from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.broker import Broker, Message
 from retrograde.runtime.draining import end_or_hand_back
 from retrograde.runtime.errors import DataLossError, InvalidInputError
@@ -50,7 +51,7 @@ class RewriterWorker:
     async def run(self, drain: asyncio.Event) -> None:
         """Consumes until `drain` is set."""
         for topic in (TREES_TOPIC, SOLUTIONS_TOPIC):
-            await asyncio.to_thread(self._broker.create_topic, topic, NUM_PARTITIONS)
+            await in_thread(self._broker.create_topic, topic, NUM_PARTITIONS)
         handle = functools.partial(self.handle, drain=drain)
         max_trees = self._settings.max_trees
         await consume(self._broker, TREES_TOPIC, GROUP, handle, drain=drain, max_in_flight=max_trees)
@@ -63,17 +64,17 @@ class RewriterWorker:
         ready = _decode(message)
         key = f"runs/{ready.run_id}/solutions/{ready.problem_id}.pb"
         outcome = "stored_before"
-        if await asyncio.to_thread(self._store.exists, key):
-            data = await asyncio.to_thread(self._store.get, key)
+        if await in_thread(self._store.exists, key):
+            data = await in_thread(self._store.get, key)
             solutions = solution_set_from_proto(solution_pb2.SolutionSet.FromString(data)).solutions
         else:
             made = await end_or_hand_back(self._make(ready), drain, self._settings.hand_back_seconds)
-            await asyncio.to_thread(self._store.put, key, solution_set_to_proto(made).SerializeToString())
+            await in_thread(self._store.put, key, solution_set_to_proto(made).SerializeToString())
             _count(made)
             solutions = made.solutions
             outcome = "stored" if solutions else "empty"
         done = _solutions_ready(ready, key, solutions)
-        await asyncio.to_thread(self._broker.publish, SOLUTIONS_TOPIC, message.key, done.SerializeToString())
+        await in_thread(self._broker.publish, SOLUTIONS_TOPIC, message.key, done.SerializeToString())
         metrics.SETS.labels(outcome=outcome).inc()
 
     async def _make(self, ready: messages_pb2.TreeReady) -> SolutionSet:
@@ -90,7 +91,7 @@ class RewriterWorker:
 
 async def load_tree(store: ObjectStore, key: str) -> SearchTree:
     """The tree stored under `key`. Raises NotFoundError, and DataLossError if the object is no tree."""
-    data = await asyncio.to_thread(store.get, key)
+    data = await in_thread(store.get, key)
     try:
         return tree_from_proto(tree_pb2.SearchTree.FromString(data))
     except DecodeError as error:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from typing import TypeVar
 
+from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.errors import OverloadedError, UnavailableError
 from retrograde.runtime.logs import get_logger
 from services.search import metrics
@@ -26,7 +27,7 @@ async def until_available(call: Callable[[], T], key: str) -> T:
     pause = 0.0
     while True:
         try:
-            result = await asyncio.to_thread(call)
+            result = await in_thread(call)
         except (UnavailableError, OverloadedError) as error:
             if not pause:
                 _log.warning("waiting for the store", key=key, reason=str(error))

@@ -26,6 +26,7 @@ from retrograde.core.search import Search, SearchError
 from retrograde.core.searches import make_search
 from retrograde.core.tree import SearchTree
 from retrograde.recipe.recipe import Recipe
+from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.broker import Broker, Message
 from retrograde.runtime.draining import end_or_hand_back
 from retrograde.runtime.errors import FencedError, InvalidInputError, OtherPolicyError
@@ -64,7 +65,7 @@ class SearchWorker:
     async def run(self, drain: asyncio.Event) -> None:
         """Consumes until `drain` is set."""
         for topic in (PROBLEMS_TOPIC, TREES_TOPIC):
-            await asyncio.to_thread(self._broker.create_topic, topic, NUM_PARTITIONS)
+            await in_thread(self._broker.create_topic, topic, NUM_PARTITIONS)
         handle = functools.partial(self.handle, drain=drain)
         max_trees = self._settings.max_trees
         await consume(self._broker, PROBLEMS_TOPIC, GROUP, handle, drain=drain, max_in_flight=max_trees)
@@ -88,7 +89,7 @@ class SearchWorker:
         ready = messages_pb2.TreeReady(
             run_id=queued.run_id, problem_id=problem.id, tree_key=tree_key, settings_key=queued.settings_key
         )
-        await asyncio.to_thread(self._broker.publish, TREES_TOPIC, message.key, ready.SerializeToString())
+        await in_thread(self._broker.publish, TREES_TOPIC, message.key, ready.SerializeToString())
         await log.delete()
         metrics.TREES.labels(outcome=outcome).inc()
 

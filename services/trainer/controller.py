@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from retrograde.recipe.recipe import Recipe, RecipeError, parse_recipe
+from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.broker import Broker
 from retrograde.runtime.errors import ConflictError, InvalidInputError, RetrogradeError, UnavailableError
 from retrograde.runtime.logs import get_logger
@@ -44,7 +45,7 @@ class Controller:
 
     async def work(self, drain: asyncio.Event) -> None:
         """Continues the stored runs that had not ended; on drain stops all where they are."""
-        for run in await asyncio.to_thread(lambda: list(list_runs(self.store))):
+        for run in await in_thread(lambda: list(list_runs(self.store))):
             if run.state not in ENDED and run.id not in self._tasks:
                 self._start(run)
         await drain.wait()
@@ -74,13 +75,13 @@ class Controller:
     async def record(self, run_id: str) -> RunRecord:
         """The run's state with its watchers. Raises NotFoundError."""
         if run_id not in self._records:
-            run = await asyncio.to_thread(load_run, self.store, run_id)
+            run = await in_thread(load_run, self.store, run_id)
             self._records[run_id] = RunRecord(self.store, run)
         return self._records[run_id]
 
     async def list(self) -> list[run_pb2.Run]:
         """All runs of the store, newest first."""
-        runs = await asyncio.to_thread(lambda: list(list_runs(self.store)))
+        runs = await in_thread(lambda: list(list_runs(self.store)))
         return sorted(runs, key=lambda run: run.created_at.ToNanoseconds(), reverse=True)
 
     async def cancel(self, run_id: str) -> run_pb2.Run:
@@ -98,7 +99,7 @@ class Controller:
     async def _find(self, run_id: str) -> run_pb2.Run | None:
         if run_id in self._records:
             return self._records[run_id].run
-        runs = await asyncio.to_thread(lambda: {run.id: run for run in list_runs(self.store)})
+        runs = await in_thread(lambda: {run.id: run for run in list_runs(self.store)})
         return runs.get(run_id)
 
     def _start(self, run: run_pb2.Run) -> RunRecord:

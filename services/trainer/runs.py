@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from retrograde.core.problem import Cost
+from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.errors import NotFoundError
 from retrograde.runtime.objects import ObjectStore
 from retrograde.v1 import run_pb2
@@ -98,7 +99,7 @@ class RunRecord:
 
     async def save(self) -> None:
         """Stores the state and wakes the watchers."""
-        await asyncio.to_thread(self.store.put, run_key(self.run.id), self.run.SerializeToString())
+        await in_thread(self.store.put, run_key(self.run.id), self.run.SerializeToString())
         self._saved_at = time.monotonic()
         self._num_saves += 1
         async with self._changed:

@@ -19,13 +19,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import random
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from retrograde.runtime import logs, metrics, tracing
+from retrograde.runtime.blocking import OneThread, in_thread
 from retrograde.runtime.broker import DLQ_SUFFIX
 from retrograde.runtime.errors import (
     FencedError,
@@ -50,7 +49,6 @@ MESSAGES = metrics.counter("worker", "messages_total", "Messages settled", ("top
 IN_FLIGHT = metrics.gauge("worker", "in_flight_messages", "Messages being handled", ("topic",))
 SECONDS = metrics.histogram("worker", "handling_seconds", "Delivery to settled, retries included", ("topic",))
 
-T = TypeVar("T")
 _log = logs.get_logger(__name__)
 
 
@@ -74,7 +72,7 @@ async def consume(
     `backoff_seconds` is the first pause after a failure; it doubles up to 30 s, with jitter. Handlers run concurrently
     and out of order when `max_in_flight` is more than 1.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix=f"consume-{topic}") as thread:
+    with OneThread(f"consume-{topic}") as thread:
         retry = _Retry(broker, topic, handle, drain, max_attempts, backoff_seconds)
         async with _joined(thread, broker, topic, group) as consumer:
             loop = _Loop(thread, consumer, retry, drain, max_in_flight)
@@ -84,19 +82,15 @@ async def consume(
                 await loop.close()
 
 
-async def _in(thread: ThreadPoolExecutor, call: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(thread, call)
-
-
 @contextlib.asynccontextmanager
-async def _joined(thread: ThreadPoolExecutor, broker: Broker, topic: str, group: str) -> AsyncIterator[Consumer]:
+async def _joined(thread: OneThread, broker: Broker, topic: str, group: str) -> AsyncIterator[Consumer]:
     """A member of the group, which leaves it in the end even when cancelled while joining."""
-    joining = asyncio.ensure_future(_in(thread, functools.partial(broker.consumer, topic, group)))
+    joining = asyncio.ensure_future(thread.run(broker.consumer, topic, group))
     try:
         yield await asyncio.shield(joining)
     finally:
         try:
-            await _in(thread, (await joining).close)
+            await thread.run((await joining).close)
         except RetrogradeError as error:
             _log.warning("group not left cleanly", topic=topic, reason=str(error))
 
@@ -156,7 +150,7 @@ class _Retry:
         while True:
             try:
                 dlq = self.topic + DLQ_SUFFIX
-                await asyncio.to_thread(self.broker.publish, dlq, message.key, message.value, headers)
+                await in_thread(self.broker.publish, dlq, message.key, message.value, headers)
             except UnavailableError:
                 failures += 1
                 if await self._drained_within(self._pause_seconds(failures)):
@@ -179,7 +173,7 @@ class _Retry:
 class _Loop:
     """Polls and commits; owns the handlers' tasks."""
 
-    thread: ThreadPoolExecutor
+    thread: OneThread
     consumer: Consumer
     retry: _Retry
     drain: asyncio.Event
@@ -212,7 +206,7 @@ class _Loop:
 
     async def _poll(self, room: int) -> list[Message]:
         timeout = _POLL_SECONDS if room else 0.0
-        return await _in(self.thread, functools.partial(self.consumer.poll, timeout, room))
+        return await self.thread.run(self.consumer.poll, timeout, room)
 
     async def _settled(self, timeout_seconds: float) -> None:
         """Waits for a handler to end, and takes note of all that did."""
@@ -226,7 +220,7 @@ class _Loop:
         """Commits each partition as far as it is done without a gap."""
         for message in self.ledger.committable():
             try:
-                await _in(self.thread, functools.partial(self.consumer.commit, message))
+                await self.thread.run(self.consumer.commit, message)
             except FencedError as error:
                 _log.info("partition moved", reason=str(error))
                 self.ledger.forget(message.partition)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from typing import TypeVar
 
@@ -10,6 +9,7 @@ from pydantic import ValidationError
 
 from retrograde.core.settings import Settings
 from retrograde.recipe.recipe import Recipe
+from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.errors import InvalidInputError
 from retrograde.runtime.objects import ObjectStore
 
@@ -29,7 +29,7 @@ class Recipes:
         """The recipe stored as JSON under `key`. Raises NotFoundError, and InvalidInputError if it is none."""
         recipe = self._kept.get(key)
         if recipe is None:
-            data = await asyncio.to_thread(self._store.get, key)
+            data = await in_thread(self._store.get, key)
             recipe = self._kept[key] = parse_settings(Recipe, data, key)
         self._kept.move_to_end(key)
         while len(self._kept) > _MOST_KEPT:

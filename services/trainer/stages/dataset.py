@@ -6,7 +6,6 @@ get equally many solutions, or equally many tokens, as the recipe says. The choi
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from tokenizers import Tokenizer
 
 from retrograde.core.problem import Cost
 from retrograde.core.solution import Sentence, SentenceKind, Solution, SolutionKind
+from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.errors import InvalidInputError
 from retrograde.tasks.task import Task, load_task
 from retrograde.v1 import solution_pb2
@@ -39,12 +39,12 @@ class DatasetStage:
 
     async def run(self, context: RunContext, progress: Progress) -> Cost:
         """See Stage. Raises InvalidInputError when there is nothing to train on."""
-        solutions = await asyncio.to_thread(_read_solutions, context)
-        sets = await asyncio.to_thread(_choose, context, solutions)
+        solutions = await in_thread(_read_solutions, context)
+        sets = await in_thread(_choose, context, solutions)
         task = load_task(context.recipe.task)
         for name, chosen in (("direct", sets.direct), ("astro", sets.astro)):
             rows = json_lines(dataset_row(task, solution) for solution in chosen)
-            await asyncio.to_thread(context.store.put, context.key(f"datasets/{name}.jsonl"), rows)
+            await in_thread(context.store.put, context.key(f"datasets/{name}.jsonl"), rows)
         await progress(len(sets.direct) + len(sets.astro), len(solutions), "chosen of all")
         return Cost()
 

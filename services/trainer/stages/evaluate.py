@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from retrograde.core.policy import Completion, Prompt, Sampling
 from retrograde.core.problem import Cost, Grade, Problem, Verdict
 from retrograde.core.settings import RlSettings
+from retrograde.runtime.blocking import in_thread
 from retrograde.tasks.task import Task, load_task
 from retrograde.v1 import tree_pb2
 from services.trainer.stages.search import serve
@@ -46,7 +47,7 @@ class BestOfNStage:
     async def run(self, context: RunContext, progress: Progress) -> Cost:
         """See Stage."""
         await serve(context, "base")
-        num_samples = await asyncio.to_thread(samples_for_equal_tokens, context)
+        num_samples = await in_thread(samples_for_equal_tokens, context)
         return await sample_and_grade(context, "best_of_n", "evaluate", num_samples, progress)
 
 
@@ -61,16 +62,16 @@ class BandStage:
 
     async def run(self, context: RunContext, progress: Progress) -> Cost:
         """See Stage."""
-        problems = problems_from_bytes(await asyncio.to_thread(context.store.get, context.key("problems/rl.jsonl")))
+        problems = problems_from_bytes(await in_thread(context.store.get, context.key("problems/rl.jsonl")))
         cost = Cost()
         low, high = self._settings.pass_rate_band
         if (low, high) != (0.0, 1.0):
             await serve(context, "base")
             cost = await sample_and_grade(context, "rl_band", "rl", self._settings.group_size, progress)
-            rates = await asyncio.to_thread(_pass_rates, context, "rl_band")
+            rates = await in_thread(_pass_rates, context, "rl_band")
             problems = [problem for problem in problems if low <= rates.get(problem.id, -1.0) <= high]
         data = problems_to_bytes(problems)
-        await asyncio.to_thread(context.store.put, context.key("problems/rl_band.jsonl"), data)
+        await in_thread(context.store.put, context.key("problems/rl_band.jsonl"), data)
         await progress(len(problems), len(problems), f"pass rate in [{low:g}, {high:g}]")
         return cost
 
@@ -89,7 +90,7 @@ async def sample_and_grade(context: RunContext, arm: str, split: str, num_sample
     """Draws and grades `num_samples` per problem of `split`; stores the rows once all are there."""
     key = context.key(f"evaluations/{arm}.jsonl")
     cost = Cost()
-    problems = problems_from_bytes(await asyncio.to_thread(context.store.get, context.key(f"problems/{split}.jsonl")))
+    problems = problems_from_bytes(await in_thread(context.store.get, context.key(f"problems/{split}.jsonl")))
     slots = asyncio.Semaphore(context.settings.evaluation_requests)
     tasks = [asyncio.create_task(_one_problem(context, problem, num_samples, slots, cost)) for problem in problems]
     try:
@@ -100,7 +101,7 @@ async def sample_and_grade(context: RunContext, arm: str, split: str, num_sample
         for task in tasks:
             task.cancel()
     rows = [row for task in tasks for row in task.result()]
-    await asyncio.to_thread(context.store.put, key, json_lines(rows))
+    await in_thread(context.store.put, key, json_lines(rows))
     return cost
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from retrograde.analysis.report import write_report
 from retrograde.core.problem import Cost
+from retrograde.runtime.blocking import in_thread
 from services.trainer.stages.stage import Progress, RunContext
 
 
@@ -17,6 +16,6 @@ class ReportStage:
 
     async def run(self, context: RunContext, progress: Progress) -> Cost:
         """See Stage."""
-        await asyncio.to_thread(write_report, context.store, context.key())
+        await in_thread(write_report, context.store, context.key())
         await progress(2, 2, "report.json, report.html")
         return Cost()

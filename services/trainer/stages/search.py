@@ -12,6 +12,7 @@ import time
 from google.protobuf.message import Message as ProtoMessage
 
 from retrograde.core.problem import Cost, Problem
+from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.broker import Consumer
 from retrograde.v1 import messages_pb2, solution_pb2, tree_pb2
 from retrograde.wire.convert import cost_from_proto, problem_to_proto
@@ -60,27 +61,27 @@ class SearchStage:
     async def run(self, context: RunContext, progress: Progress) -> Cost:
         """See Stage."""
         await _serve_base(context)
-        data = await asyncio.to_thread(context.store.get, context.key("problems/search.jsonl"))
+        data = await in_thread(context.store.get, context.key("problems/search.jsonl"))
         problems = problems_from_bytes(data)
         await self._publish(context, problems, progress)
         wanted = {problem.id for problem in problems}
         await _wait(context, "trees", PROBLEMS_TOPIC, messages_pb2.ProblemQueued, wanted, progress)
-        return await asyncio.to_thread(_sum_costs, context, "trees", tree_pb2.SearchTree)
+        return await in_thread(_sum_costs, context, "trees", tree_pb2.SearchTree)
 
     async def _publish(self, context: RunContext, problems: list[Problem], progress: Progress) -> None:
         """Once per run: the broker redelivers what is not done, so a resumed run publishes nothing again."""
         marker = context.key("published.json")
-        if await asyncio.to_thread(context.store.exists, marker):
+        if await in_thread(context.store.exists, marker):
             return
         await progress(0, len(problems), "publishing problems")
-        await asyncio.to_thread(context.broker.create_topic, PROBLEMS_TOPIC, NUM_PARTITIONS)
+        await in_thread(context.broker.create_topic, PROBLEMS_TOPIC, NUM_PARTITIONS)
         for problem in problems:
             message = messages_pb2.ProblemQueued(
                 run_id=context.run_id, problem=problem_to_proto(problem), settings_key=context.key("recipe.json")
             )
             key = f"{context.run_id}/{problem.id}"
-            await asyncio.to_thread(context.broker.publish, PROBLEMS_TOPIC, key, message.SerializeToString())
-        await asyncio.to_thread(context.store.put, marker, b"{}")
+            await in_thread(context.broker.publish, PROBLEMS_TOPIC, key, message.SerializeToString())
+        await in_thread(context.store.put, marker, b"{}")
 
 
 class RewriteStage:
@@ -91,9 +92,9 @@ class RewriteStage:
 
     async def run(self, context: RunContext, progress: Progress) -> Cost:
         """See Stage."""
-        wanted = set(await asyncio.to_thread(_stored, context, "trees"))
+        wanted = set(await in_thread(_stored, context, "trees"))
         await _wait(context, "solutions", TREES_TOPIC, messages_pb2.TreeReady, wanted, progress)
-        return await asyncio.to_thread(_sum_costs, context, "solutions", solution_pb2.SolutionSet)
+        return await in_thread(_sum_costs, context, "solutions", solution_pb2.SolutionSet)
 
 
 async def _serve_base(context: RunContext) -> None:
@@ -116,19 +117,19 @@ async def _wait(
     progress: Progress,
 ) -> None:
     """Until every wanted problem has its object in `folder` or lies in the dead-letter topic."""
-    await asyncio.to_thread(context.broker.create_topic, topic, NUM_PARTITIONS)
-    dead = await asyncio.to_thread(DeadLetters, context, topic, message_type)
+    await in_thread(context.broker.create_topic, topic, NUM_PARTITIONS)
+    dead = await in_thread(DeadLetters, context, topic, message_type)
     try:
         while True:
-            await asyncio.to_thread(dead.read)
-            stored = wanted & set(await asyncio.to_thread(_stored, context, folder))
+            await in_thread(dead.read)
+            stored = wanted & set(await in_thread(_stored, context, folder))
             given_up = dead.problem_ids - stored
             await progress(len(stored | given_up), len(wanted), _given_up(given_up))
             if wanted <= stored | given_up:
                 return
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
     finally:
-        await asyncio.to_thread(dead.close)
+        await in_thread(dead.close)
 
 
 def _given_up(problem_ids: set[str]) -> str:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from retrograde.core.problem import Cost
 from retrograde.core.settings import RlSettings
+from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.errors import InvalidInputError
 from services.trainer.launch import Job
 from services.trainer.stages.stage import Progress, RunContext
@@ -115,7 +116,7 @@ class RlStage:
 
 async def _run_job(context: RunContext, job: Job, progress: Progress, total: int = 0) -> Cost:
     """Launches the job unless its checkpoint is there, and reports its steps meanwhile."""
-    if not await asyncio.to_thread(context.store.exists, context.key("checkpoints", job.name, "MANIFEST.json")):
+    if not await in_thread(context.store.exists, context.key("checkpoints", job.name, "MANIFEST.json")):
         watcher = asyncio.create_task(_report_steps(context, job, progress, total))
         try:
             await context.backend.run(job)
@@ -123,16 +124,16 @@ async def _run_job(context: RunContext, job: Job, progress: Progress, total: int
             watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watcher
-    steps = await asyncio.to_thread(_steps, context, job)
+    steps = await in_thread(_steps, context, job)
     await progress(len(steps), len(steps), "")
-    return await asyncio.to_thread(_job_cost, context, steps)
+    return await in_thread(_job_cost, context, steps)
 
 
 async def _report_steps(context: RunContext, job: Job, progress: Progress, total: int) -> None:
     while True:
-        steps = await asyncio.to_thread(_steps, context, job)
+        steps = await in_thread(_steps, context, job)
         if steps:
-            latest = json.loads(await asyncio.to_thread(context.store.get, steps[-1]))
+            latest = json.loads(await in_thread(context.store.get, steps[-1]))
             await progress(len(steps), int(latest.get("num_steps", total)), _detail(latest))
         else:
             await progress(0, total, "starting")
