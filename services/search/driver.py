@@ -153,17 +153,18 @@ class Driver:
             started = time.monotonic()
             generation = await self._generate(search, call)
         _pin(tree, generation)
+        generation, num_prompt_tokens = without_token_logprobs(generation), len(generation.prompt_token_ids)
         texts = search.to_grade(call, generation.completions)
         answers = await self._verifier.verify([(tree.problem, text) for text in texts.values()])
         grades: dict[int, Grade] = dict(zip(texts, answers, strict=True))
         cost = Cost(
-            prompt_tokens=len(generation.prompt_token_ids),
+            prompt_tokens=num_prompt_tokens,
             generated_tokens=sum(completion.num_tokens for completion in generation.completions),
             verifier_calls=len(grades),
             wall_seconds=time.monotonic() - started,
             accelerator_seconds=generation.engine_seconds,
         )
-        return Record(call, without_token_logprobs(generation), grades, cost)
+        return Record(call, generation, grades, cost)
 
     async def _generate(self, search: Search, call: Call) -> Generation:
         """The policy's answer; none at all where the steps so far leave no room in the model's length.

@@ -115,14 +115,25 @@ def keep_rollout(
 
     Kept are rollouts judged correct or incorrect whose last step, and no step before, ends the solution.
     """
-    begun = tree.steps(node)
-    ends = [task.is_terminal(tree.problem, [*begun, *steps[: count + 1]]) for count in range(len(steps))]
-    if grade.verdict not in {Verdict.CORRECT, Verdict.INCORRECT} or ends.count(True) != 1 or not ends[-1]:
+    if grade.verdict not in {Verdict.CORRECT, Verdict.INCORRECT} or not _ends_with_last(tree, node, steps, task):
         return None
     for step in steps:
         node = _child(tree, node, step, NodeOrigin.ROLLOUT)
     _end(tree, node, grade, settings)
     return node
+
+
+def _ends_with_last(tree: SearchTree, node: int, steps: Sequence[str], task: Task) -> bool:
+    """Whether the last of the steps from `node`, and none before it, ends the solution; the tree knows of its own."""
+    told = tree.steps(node)
+    known: int | None = node
+    for count, step in enumerate(steps, start=1):
+        told.append(step)
+        known = _find(tree, known, step)
+        ends = tree.nodes[known].is_terminal if known is not None else task.is_terminal(tree.problem, told)
+        if ends:
+            return count == len(steps)
+    return False
 
 
 def backpropagate(tree: SearchTree, node: int) -> None:
@@ -143,12 +154,18 @@ def backpropagate(tree: SearchTree, node: int) -> None:
 
 def _child(tree: SearchTree, parent: int, step: str, origin: NodeOrigin) -> int:
     """The child of `parent` that says `step`, made if there is none; an expansion takes over a rollout's node."""
-    for index in tree.nodes[parent].children:
-        if tree.nodes[index].step == step:
-            if origin is NodeOrigin.EXPANSION:
-                tree.nodes[index].origin = origin
-            return index
-    return tree.add(Node(parent=parent, origin=origin, step=step))
+    known = _find(tree, parent, step)
+    if known is None:
+        return tree.add(Node(parent=parent, origin=origin, step=step))
+    if origin is NodeOrigin.EXPANSION:
+        tree.nodes[known].origin = origin
+    return known
+
+
+def _find(tree: SearchTree, parent: int | None, step: str) -> int | None:
+    """The child of `parent` that says `step`; None if there is none, or no parent."""
+    children = tree.nodes[parent].children if parent is not None else ()
+    return next((index for index in children if tree.nodes[index].step == step), None)
 
 
 def _end(tree: SearchTree, node: int, grade: Grade | None, settings: SearchSettings) -> None:

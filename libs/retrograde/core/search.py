@@ -93,6 +93,7 @@ class Search:
         self._settings = settings
         self._started: dict[int, Call] = {}
         self._num_calls = 0
+        self._known_ends: dict[Call, tuple[Sequence[Completion], list[int]]] = {}  # of an answer that is not fed yet
         self._is_stale = True  # a reply came in, or nothing was asked yet
         self._is_spent = False  # a call did not fit the budget: none is started any more
 
@@ -143,26 +144,37 @@ class Search:
 
         Every rollout ends one, and of the proposed steps those that are terminal; a judgement ends none.
         """
-        if call.kind is CallKind.JUDGE:
-            return {}
-        begun = self.tree.steps(call.node)
-        return {
-            position: "".join(begun) + completion.text
-            for position, completion in enumerate(completions)
-            if call.kind is CallKind.EVALUATE or self._task.is_terminal(self.tree.problem, [*begun, completion.text])
-        }
+        said = "".join(self.tree.steps(call.node))
+        return {at: said + completions[at].text for at in self._ends(call, completions)}
 
     def feed(self, call: Call, reply: Reply) -> None:
         """Takes the answer to a call in flight into the tree. Raises SearchError for another, or without its grades."""
         if self.in_flight.get(call.index) != call:
             raise SearchError(f"call {call.index}: not a call in flight; feed the answers to those in in_flight")
-        wanted = self.to_grade(call, reply.completions).keys()
-        if wanted != reply.grades.keys():
-            raise SearchError(f"call {call.index}: grades for {sorted(reply.grades)}, wanted for {sorted(wanted)}")
-        del self._started[call.index]
+        wanted = self._ends(call, reply.completions)
+        if reply.grades.keys() != set(wanted):
+            raise SearchError(f"call {call.index}: grades for {sorted(reply.grades)}, wanted for {wanted}")
+        del self._started[call.index], self._known_ends[call]
         self._count(call, reply)
         self._learn(call, reply)
         self._is_stale = True
+
+    def _ends(self, call: Call, completions: Sequence[Completion]) -> list[int]:
+        """Positions of what ends a solution; asked again about the same answer to a call, it knows."""
+        known, ends = self._known_ends.get(call, (None, []))
+        if known is completions:
+            return ends
+        begun, everything = self.tree.steps(call.node), range(len(completions))
+        match call.kind:
+            case CallKind.JUDGE:
+                ends = []
+            case CallKind.EVALUATE:
+                ends = list(everything)
+            case CallKind.EXPAND:
+                problem, is_terminal = self.tree.problem, self._task.is_terminal
+                ends = [at for at in everything if is_terminal(problem, [*begun, completions[at].text])]
+        self._known_ends[call] = completions, ends
+        return ends
 
     def _plan(self) -> Planned | None:
         """The next call to start, or None while there is none: for now if calls are in flight, else for good."""
