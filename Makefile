@@ -11,12 +11,12 @@ BUF    := $(CACHE)/buf-$(BUF_VERSION)/node_modules/.bin/buf
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RETROGRADE_BUF := $(BUF)
 
-.PHONY: help setup demo demo-smollm2 test test-fast bench fuzz base-model protos fmt lint types layers size verifier-accuracy requirements clean
+.PHONY: help setup servers services-up services-down demo demo-smollm2 test test-fast bench fuzz base-model protos fmt lint types layers size verifier-accuracy requirements clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
-setup: $(STAMP) $(if $(shell command -v npm),$(BUF)) ## everything the other targets need, in .venv/ and $(CACHE)
+setup: $(STAMP) $(if $(shell command -v npm),$(BUF)) servers ## everything the other targets need, in .venv/ and $(CACHE)
 
 $(STAMP): requirements/local.txt requirements/overrides.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing; install Python 3.11, or name one: make PYTHON=/path/to/python3.11"; exit 2; }
@@ -31,6 +31,15 @@ $(BUF):
 	@echo "setup: installing buf $(BUF_VERSION) into $(CACHE)"
 	npm install --silent --no-fund --no-audit --prefix $(CACHE)/buf-$(BUF_VERSION) @bufbuild/buf@$(BUF_VERSION)
 	@touch $@
+
+servers: $(STAMP)
+	@$(BIN)/python -m retrograde.cli.servers obtain
+
+services-up: setup ## a real Kafka and a real MinIO in the background; where they are is in build/services.json
+	$(BIN)/python -m retrograde.cli.servers up --folder build
+
+services-down: $(STAMP) ## ends them
+	$(BIN)/python -m retrograde.cli.servers down --folder build
 
 demo: $(STAMP) ## the whole loop on countdown, at most 20 minutes; the report is build/demo/report.html
 	retrograde run recipes/countdown.yaml --out build/demo

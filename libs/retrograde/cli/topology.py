@@ -103,7 +103,7 @@ class Topology:
                 _refuse_taken(name, port)
             return {name: f"{_HOST}:{port}" for name, port in asked.items()}
         kept = [self._kept_port(name) for name in self.services]
-        if not all(kept) or not all(_is_free(port) for port in kept):
+        if not all(kept) or not all(is_free(port) for port in kept):
             kept = free_ports(len(self.services))
         return {name: f"{_HOST}:{port}" for name, port in zip(self.services, kept, strict=True)}
 
@@ -134,7 +134,8 @@ def waves_of(services: Sequence[str]) -> list[list[str]]:
     return [wave for each in WAVES if (wave := [name for name in each if name in services])]
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nobody listens there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -145,7 +146,7 @@ def _is_free(port: int) -> bool:
 
 
 def _refuse_taken(name: str, port: int) -> None:
-    if not _is_free(port):
+    if not is_free(port):
         raise InvalidInputError(
             f"--port-base: port {port} for {name} is taken on {_HOST}; end what listens there or choose another base"
         )
