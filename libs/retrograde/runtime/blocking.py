@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from concurrent.futures import ThreadPoolExecutor
+import queue
+import threading
+from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
@@ -36,25 +38,58 @@ async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 
 
 class OneThread:
-    """A thread for calls that must not overlap; leaving waits for the one being made."""
+    """A thread for calls that must not overlap; leaving waits for the one being made.
 
-    def __init__(self, name: str) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+    `when_idle` is called in it each time nothing was asked for `idle_seconds`, whatever the event loop is doing.
+    """
+
+    def __init__(self, name: str, when_idle: Callable[[], None] | None = None, idle_seconds: float = 1.0) -> None:
+        self._when_idle = when_idle
+        self._idle_seconds = idle_seconds if when_idle else None
+        self._asked: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
 
     def __enter__(self) -> Self:
+        if _runner.get() is None:
+            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
+        if self._thread.is_alive():
+            self._asked.put(None)
+            self._thread.join()
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `call(*args, **kwargs)` returns or raises."""
         made = functools.partial(call, *args, **kwargs)
         runner = _runner.get()
-        if runner is None:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, made)
-        result: T = await runner(made)
-        return result
+        if runner is not None:
+            result: T = await runner(made)
+            return result
+        future: Future[T] = Future()
+        self._asked.put((future, made))
+        return await asyncio.wrap_future(future)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                asked = self._asked.get(timeout=self._idle_seconds)
+            except queue.Empty:
+                if self._when_idle:
+                    self._when_idle()
+                continue
+            if asked is None:
+                return
+            _make(*asked)
+
+
+def _make(future: Future[Any], call: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(call())
+    except BaseException as error:  # noqa: BLE001 - it is raised where the call was asked for
+        future.set_exception(error)
 
 
 @contextlib.contextmanager

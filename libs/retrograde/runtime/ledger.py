@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import enum
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from retrograde.runtime.broker import Message
+
+
+class Delivery(enum.Enum):
+    """What a delivery is to the member that got it."""
+
+    FIRST = "first"
+    AGAIN = "again"  # it had it before, and it is not in its hands any more
+    IN_HAND = "in_hand"  # being handled, or done and not committed
 
 
 class Ledger:
@@ -15,14 +24,26 @@ class Ledger:
     def __init__(self) -> None:
         self._open: defaultdict[int, dict[int, Message]] = defaultdict(dict)
         self._done: defaultdict[int, dict[int, Message]] = defaultdict(dict)
+        self._next: defaultdict[int, int] = defaultdict(int)
 
-    def begin(self, message: Message) -> bool:
-        """Notes a delivery; False when the same message is being handled or waits for its commit already."""
+    def __len__(self) -> int:
+        """Messages in hand."""
+        return sum(map(len, self._open.values())) + sum(map(len, self._done.values()))
+
+    @property
+    def partitions(self) -> set[int]:
+        """Those of which something is in hand."""
+        return {part for each in (self._open, self._done) for part, messages in each.items() if messages}
+
+    def begin(self, message: Message) -> Delivery:
+        """Notes a delivery; what is in hand already stays as it is."""
         part, offset = message.partition, message.offset
         if offset in self._open[part] or offset in self._done[part]:
-            return False
+            return Delivery.IN_HAND
         self._open[part][offset] = message
-        return True
+        is_first = offset >= self._next[part]
+        self._next[part] = max(self._next[part], offset + 1)
+        return Delivery.FIRST if is_first else Delivery.AGAIN
 
     def done(self, message: Message) -> None:
         """`message` was handled or dead-lettered."""

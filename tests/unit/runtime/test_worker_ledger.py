@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from retrograde.runtime.broker import Message
-from retrograde.runtime.ledger import Ledger
+from retrograde.runtime.ledger import Delivery, Ledger
 
 
 def message(offset: int, partition: int = 0) -> Message:
@@ -16,7 +16,7 @@ def test_nothing_is_committable_past_a_gap() -> None:
     """Offsets done out of order are committed only below the first that is not."""
     ledger = Ledger()
     for offset in (3, 4, 5):
-        assert ledger.begin(message(offset))
+        assert ledger.begin(message(offset)) is Delivery.FIRST
     ledger.done(message(4))
     assert ledger.committable() == []
     ledger.done(message(3))
@@ -40,12 +40,15 @@ def test_partitions_are_independent() -> None:
 def test_a_redelivery_of_what_is_in_hand_is_not_begun_again() -> None:
     """The same offset is begun once while it is open or waits for its commit, and anew afterwards."""
     ledger = Ledger()
-    assert ledger.begin(message(0))
-    assert not ledger.begin(message(0))
+    assert ledger.begin(message(0)) is Delivery.FIRST
+    assert ledger.begin(message(0)) is Delivery.IN_HAND
     ledger.done(message(0))
-    assert not ledger.begin(message(0))
+    assert ledger.begin(message(0)) is Delivery.IN_HAND
+    assert ledger.partitions == {0}
     ledger.committed(message(0))
-    assert ledger.begin(message(0))
+    assert ledger.begin(message(0)) is Delivery.AGAIN
+    assert ledger.begin(message(1)) is Delivery.FIRST
+    assert len(ledger) == 2
 
 
 def test_a_lost_partition_is_forgotten() -> None:
@@ -56,7 +59,7 @@ def test_a_lost_partition_is_forgotten() -> None:
     ledger.done(message(0))
     ledger.forget(0)
     ledger.done(message(1))
-    assert ledger.committable() == []
+    assert (ledger.committable(), ledger.partitions, len(ledger)) == ([], set(), 0)
 
 
 def test_commits_never_skip_open_work_in_any_order() -> None:

@@ -1,0 +1,157 @@
+"""Messages that were given up: how one is written, which are still open, and how one is settled.
+
+`<topic>.dlq` is a log like any other: nothing is taken out of it. A letter is settled by a marker that is appended to
+the same partition and names it (`x-settled: PARTITION:OFFSET REPLAYED|DROPPED`); what has no marker is open. So the
+topic itself tells what was done to each letter, every reader comes to the same answer, and no right to delete is
+needed. Letters and markers go together when the topic's retention ends.
+
+    replay   original bytes, key and headers to the original topic, with `x-replayed`  ->  marker
+    drop     marker
+
+A replay that is interrupted between the two is done again by the next one: handlers are idempotent.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from retrograde.runtime.broker import DLQ_SUFFIX
+from retrograde.runtime.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from retrograde.runtime.broker import Broker, Message
+
+MAX_ERROR_CHARACTERS = 1000
+_SETTLED = "x-settled"
+_REPLAYED = "x-replayed"
+_OURS = ("x-original-", "x-error-", "x-attempt", _SETTLED, _REPLAYED)
+_MARKER = re.compile(r"(\d+):(\d+) \w+")
+_POLL_SECONDS = 0.2
+_PATIENCE_SECONDS = 30.0
+
+
+class Settlement(enum.StrEnum):
+    """What was done to a letter."""
+
+    REPLAYED = "replayed"
+    DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a letter lies in its dead-letter topic; `str` gives PARTITION:OFFSET."""
+
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.partition}:{self.offset}"
+
+
+def dead_letter_headers(message: Message, attempts: int, error: Exception) -> Mapping[str, str]:
+    """What is added to a message's own headers: where it was, when, how often it was tried, and why it failed."""
+    return {
+        "x-original-topic": message.topic,
+        "x-original-partition": str(message.partition),
+        "x-original-offset": str(message.offset),
+        "x-original-timestamp": repr(message.timestamp_seconds),
+        "x-attempt": str(attempts),
+        "x-error-type": type(error).__name__,
+        "x-error-message": harmless(str(error)),
+    }
+
+
+def harmless(text: str) -> str:
+    """`text` for a header and a terminal: characters that do not print are escaped, and it is cut when it is long."""
+    cut = text if len(text) <= MAX_ERROR_CHARACTERS else text[: MAX_ERROR_CHARACTERS - 1] + "…"
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in cut)
+
+
+def place_of(letter: Message) -> Place:
+    """Where it lies."""
+    return Place(letter.partition, letter.offset)
+
+
+class OpenLetters:
+    """The letters without a marker; what a dead-letter topic holds may be taken in any order, and more than once."""
+
+    def __init__(self) -> None:
+        self._letters: dict[Place, Message] = {}
+        self._settled: set[Place] = set()
+
+    def take(self, messages: Iterable[Message]) -> None:
+        """Adds letters; markers take theirs out."""
+        for message in messages:
+            settled = _settled_by(message)
+            if settled:
+                self._settled.add(settled)
+                self._letters.pop(settled, None)
+            elif place_of(message) not in self._settled:
+                self._letters[place_of(message)] = message
+
+    def __len__(self) -> int:
+        return len(self._letters)
+
+    def __iter__(self) -> Iterator[Message]:
+        """By partition and offset."""
+        return iter(sorted(self._letters.values(), key=lambda each: (each.partition, each.offset)))
+
+
+def _settled_by(message: Message) -> Place | None:
+    """The place a marker names; None for a letter, also for one whose own headers look like a marker's."""
+    marker = _MARKER.fullmatch(message.headers.get(_SETTLED, ""))
+    return Place(int(marker[1]), int(marker[2])) if marker and "x-original-topic" not in message.headers else None
+
+
+def open_letters(broker: Broker, topic: str) -> OpenLetters:
+    """Those of `topic` now. Raises NotFoundError when there is no such topic."""
+    letters = OpenLetters()
+    letters.take(everything(broker, topic + DLQ_SUFFIX))
+    return letters
+
+
+def replay(broker: Broker, topic: str, letter: Message) -> None:
+    """Puts the original message on its topic again, and then settles the letter."""
+    kept = {name: value for name, value in letter.headers.items() if not name.startswith(_OURS)}
+    target = letter.headers.get("x-original-topic", topic)
+    broker.publish(target, letter.key, letter.value, kept | {_REPLAYED: str(place_of(letter))})
+    _settle(broker, topic, letter, Settlement.REPLAYED)
+
+
+def drop(broker: Broker, topic: str, letter: Message) -> None:
+    """Settles the letter without doing anything about it."""
+    _settle(broker, topic, letter, Settlement.DROPPED)
+
+
+def _settle(broker: Broker, topic: str, letter: Message, how: Settlement) -> None:
+    broker.publish(topic + DLQ_SUFFIX, letter.key, b"", {_SETTLED: f"{place_of(letter)} {how}"})
+
+
+def everything(broker: Broker, topic: str) -> Iterator[Message]:
+    """All messages that `topic` holds now, in the order of their partitions; they stay there.
+
+    Read as a group of its own that commits nothing. Raises UnavailableError when no more of them come for half a
+    minute.
+    """
+    group = f"reader-{uuid.uuid4().hex}"
+    left = broker.lag(topic, group)
+    consumer = broker.consumer(topic, group)
+    try:
+        give_up = time.monotonic() + _PATIENCE_SECONDS
+        while left > 0:
+            messages = consumer.poll(_POLL_SECONDS, 1000)
+            yield from messages
+            left -= len(messages)
+            if messages:
+                give_up = time.monotonic() + _PATIENCE_SECONDS
+            elif time.monotonic() > give_up:
+                raise UnavailableError(f"{topic}: {left} messages did not come within {_PATIENCE_SECONDS:g} s; again?")
+    finally:
+        consumer.close()
