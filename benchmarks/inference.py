@@ -3,6 +3,7 @@
     inference-throughput          what a search asks of the Countdown model, all at once; generated tokens per second
     inference-throughput-smollm2  the same with SmolLM2-135M on word problems
     inference-siblings            requests for n = k completions, one after the other
+    inference-siblings-smollm2    the same with SmolLM2-135M on word problems
     inference-prefill             prompt tokens computed against the distinct ones (prompts of some 300 tokens)
 
 Both arms get the same prompts (text), parameters and seeds under the same engine settings, new ones for each pair, and
@@ -123,12 +124,17 @@ def _smollm2() -> contextlib.AbstractContextManager[Arms]:
 
 
 def _siblings() -> contextlib.AbstractContextManager[Arms]:
-    return _both(COUNTDOWN, lambda repetition: countdown_requests(repetition, num_trees=8), one_by_one=True)
+    return _both(COUNTDOWN, lambda repetition: countdown_requests(repetition, num_trees=2), one_by_one=True)
+
+
+def _siblings_smollm2() -> contextlib.AbstractContextManager[Arms]:
+    return _both(ensure_model(), lambda repetition: word_requests(repetition, num_trees=1), one_by_one=True)
 
 
 BENCHES: Sequence[Bench] = (
     Bench("inference-throughput", "tokens/s", 0.85, Direction.UP, _countdown),
     Bench("inference-throughput-smollm2", "tokens/s", 0.85, Direction.UP, _smollm2),
-    Bench("inference-siblings", "tokens/s", 0.95, Direction.UP, _siblings),
+    Bench("inference-siblings", "tokens/s", 0.95, Direction.UP, _siblings, num_repetitions=25),
+    Bench("inference-siblings-smollm2", "tokens/s", 0.95, Direction.UP, _siblings_smollm2),
     Bench("inference-prefill", "tokens", 1.10, Direction.DOWN, _prefill),
 )

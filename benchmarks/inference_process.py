@@ -24,6 +24,7 @@ from retrograde.wire.clients import InferenceClient
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 300.0
 _Result = TypeVar("_Result")
+_Ask = Callable[[Sequence[Asked]], Coroutine[object, object, list[Generation]]]
 STOP_SECONDS = 60.0
 
 
@@ -36,10 +37,7 @@ class Inference:
 
     def replay(self, asked: Sequence[Asked], *, one_by_one: bool = False) -> tuple[float, list[Generation]]:
         """(wall seconds, answers in order), all asked at once, or each when the one before is answered."""
-        ask = self._ask_each if one_by_one else self._ask_all
-        began = time.perf_counter()
-        answers = self._runner.run(ask(asked))
-        return time.perf_counter() - began, answers
+        return self._runner.run(self._timed(self._ask_each if one_by_one else self._ask_all, asked))
 
     def run(self, ask: Callable[[InferenceClient], Coroutine[object, object, _Result]]) -> _Result:
         """What `ask` finds out by the client."""
@@ -52,6 +50,11 @@ class Inference:
     async def _model(self) -> inference_service_pb2.GetModelResponse:
         async with grpc.aio.insecure_channel(self._client.address) as channel:
             return await InferenceServiceStub(channel).GetModel(inference_service_pb2.GetModelRequest())
+
+    async def _timed(self, ask: _Ask, asked: Sequence[Asked]) -> tuple[float, list[Generation]]:
+        began = time.perf_counter()
+        answers = await ask(asked)
+        return time.perf_counter() - began, answers
 
     async def _ask_each(self, asked: Sequence[Asked]) -> list[Generation]:
         return [await self._client.generate(each.prompt, each.sampling) for each in asked]
