@@ -70,8 +70,9 @@ def dead_letter_headers(message: Message, attempts: int, error: Exception) -> Ma
 
 def harmless(text: str) -> str:
     """`text` for a header and a terminal: characters that do not print are escaped, and it is cut when it is long."""
-    cut = text if len(text) <= MAX_ERROR_CHARACTERS else text[: MAX_ERROR_CHARACTERS - 1] + "…"
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in cut)
+    begin = text[: MAX_ERROR_CHARACTERS + 1]
+    escaped = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in begin)
+    return escaped if len(escaped) <= MAX_ERROR_CHARACTERS else escaped[: MAX_ERROR_CHARACTERS - 1] + "…"
 
 
 def place_of(letter: Message) -> Place:
