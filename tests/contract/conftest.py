@@ -1,6 +1,6 @@
 """Every adapter of a port, one by one, for one suite; child processes that can really be killed.
 
-A new adapter joins by one more entry of `_BROKERS` or `_STORES`: a function from a test's folder to a URL.
+A new adapter joins by one more entry of `_BROKERS` or `_STORES`: a function to a URL that nobody used before.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ SESSION_SECONDS = 1.0
 _BROKERS: dict[str, Callable[[Path], str]] = {
     "sqlite": lambda folder: f"sqlite://{folder}/broker.db?session_seconds={SESSION_SECONDS}",
 }
-_STORES: dict[str, Callable[[Path], str]] = {"file": lambda folder: f"file://{folder}/store"}
+_STORES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
+    "file": lambda request: f"file://{request.getfixturevalue('tmp_path')}/store",
+    "s3": lambda request: request.getfixturevalue("minio_server").url(f"contract-{uuid.uuid4().hex}"),
+}
 
 
 @pytest.fixture(params=_BROKERS)
@@ -35,9 +38,9 @@ def broker_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return _BROKERS[request.param](tmp_path)
 
 
-@pytest.fixture(params=_STORES)
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return _STORES[request.param](tmp_path)
+@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.minio)])
+def store_url(request: pytest.FixtureRequest) -> str:
+    return _STORES[request.param](request)
 
 
 @pytest.fixture

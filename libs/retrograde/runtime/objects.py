@@ -6,9 +6,25 @@ rename and no append. A set of objects is published by writing its manifest last
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Listed(NamedTuple):
+    """An object in a list."""
+
+    key: str
+    num_bytes: int
+
+
+class HalfUpload(NamedTuple):
+    """An upload that was begun and neither finished nor given up; `began_at` is in seconds since 1970."""
+
+    key: str
+    began_at: float
+    abort: Callable[[], None]
+    """Forgets it, and its bytes."""
 
 
 class ObjectStore(Protocol):
@@ -34,3 +50,13 @@ class ObjectStore(Protocol):
 
     def download(self, prefix: str, folder: Path) -> None:
         """Brings back what `upload` stored, checksums verified. No manifest: NotFoundError."""
+
+
+class SweepableStore(ObjectStore, Protocol):
+    """What clearing up needs besides."""
+
+    def sizes(self, prefix: str) -> Iterator[Listed]:
+        """As `list`, with the bytes of each."""
+
+    def half_uploads(self, prefix: str) -> Iterator[HalfUpload]:
+        """Uploads of keys that begin with `prefix` whose processes ended before they did, as far as the store knows."""

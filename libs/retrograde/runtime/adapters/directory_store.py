@@ -9,7 +9,6 @@ refused with ConflictError.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import time
@@ -18,16 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrograde.runtime.adapters import manifest
+from retrograde.runtime.adapters.keys import INCOMING, check_key
+from retrograde.runtime.adapters.local_disk import space_named
 from retrograde.runtime.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from retrograde.runtime.objects import HalfUpload, Listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_INCOMING = ".incoming"
 _ABANDONED_SECONDS = 24 * 3600.0
-_MAX_KEY_BYTES = 1024
-_MAX_PART_BYTES = 255
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class DirectoryStore:
@@ -35,7 +33,7 @@ class DirectoryStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._incoming = root / _INCOMING
+        self._incoming = root / INCOMING
         try:
             self._incoming.mkdir(parents=True, exist_ok=True)
             _sweep(self._incoming)
@@ -61,7 +59,7 @@ class DirectoryStore:
         """Writes the object to `path`."""
         with self._reading(key) as source:
             source.stat()
-            with _space_named(path):
+            with space_named(path):
                 _copy(source, path)
 
     def exists(self, key: str) -> bool:
@@ -75,10 +73,20 @@ class DirectoryStore:
         keys = []
         for parent, folders, names in os.walk(start):
             if parent == str(self._root):
-                folders[:] = [each for each in folders if each != _INCOMING]
+                folders[:] = [each for each in folders if each != INCOMING]
             base = Path(parent).relative_to(self._root)
             keys += [key for name in names if (key := (base / name).as_posix()).startswith(prefix)]
         return iter(sorted(keys))
+
+    def sizes(self, prefix: str) -> Iterator[Listed]:
+        """As `list`, with the bytes of each."""
+        for key in self.list(prefix):
+            with contextlib.suppress(FileNotFoundError):
+                yield Listed(key, (self._root / key).stat().st_size)
+
+    def half_uploads(self, _prefix: str) -> Iterator[HalfUpload]:
+        """None: what a killed writer leaves has no key, and goes when a store is opened a day later."""
+        return iter(())
 
     def delete(self, key: str) -> None:
         """Deletes `key`; a missing key is fine."""
@@ -93,18 +101,18 @@ class DirectoryStore:
 
     def download(self, prefix: str, folder: Path) -> None:
         """Brings back what `upload` stored, checksums verified."""
-        with _space_named(folder):
+        with space_named(folder):
             manifest.download(self, prefix, folder)
 
     def _path(self, key: str) -> Path:
-        _check(key)
+        check_key(key)
         return self._root / key
 
     def _place(self, key: str, write: Callable[[Path], None]) -> None:
         """Writes a file beside the objects, then gives it its name."""
         target = self._path(key)
         partial = self._incoming / uuid.uuid4().hex
-        with _space_named(target), _no_clash(key):
+        with space_named(target), _no_clash(key):
             try:
                 write(partial)
                 _make_folders(target.parent)
@@ -121,22 +129,6 @@ class DirectoryStore:
             raise NotFoundError(f"no object {key!r} in {self._root}") from error
         except OSError as error:
             raise UnavailableError(f"{self._root / key}: {error.strerror}; the store could not be read") from error
-
-
-def _check(key: str) -> None:
-    """Refuses a key that could leave the root or that a file system cannot hold."""
-    parts = key.split("/")
-    bad = (
-        any(part in {"", ".", ".."} or len(part.encode()) > _MAX_PART_BYTES for part in parts)
-        or parts[0] == _INCOMING
-        or len(key.encode()) > _MAX_KEY_BYTES
-        or any(ord(char) < ord(" ") for char in key)
-    )
-    if bad:
-        raise InvalidInputError(
-            f"key {key!r}: write parts of at most {_MAX_PART_BYTES} bytes separated by single slashes, "
-            "none empty, '.', '..' or the store's own '.incoming'"
-        )
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -189,25 +181,3 @@ def _no_clash(key: str) -> Iterator[None]:
         raise ConflictError(
             f"key {key!r}: one of it and another key is a folder of the other; a directory holds only one: rename it"
         ) from error
-
-
-@contextlib.contextmanager
-def _space_named(path: Path) -> Iterator[None]:
-    """Answers a failed write with where it was, and how much is free there."""
-    try:
-        yield
-    except (NotADirectoryError, IsADirectoryError, FileExistsError):
-        raise
-    except OSError as error:
-        if error.errno not in _NO_SPACE:
-            raise UnavailableError(f"{path}: {error.strerror}; the write did not happen") from error
-        raise UnavailableError(
-            f"{path}: {error.strerror}; {_free_bytes(path) / 2**20:.1f} MiB are free there: free some space or choose "
-            "another place"
-        ) from error
-
-
-def _free_bytes(path: Path) -> int:
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free

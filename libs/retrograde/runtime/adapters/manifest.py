@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from retrograde.runtime.errors import DataLossError, InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 MANIFEST = "MANIFEST.json"
 
@@ -53,7 +53,20 @@ class Entry:
     sha256: str
 
 
-def upload(store: FileStore, prefix: str, folder: Path) -> None:
+class Each(Protocol):
+    """Does something with each of several entries, in whatever order; the first fault is raised."""
+
+    def __call__(self, work: Callable[[Entry], None], items: Iterable[Entry]) -> object:
+        """Returns when all are done."""
+
+
+def one_by_one(work: Callable[[Entry], None], items: Iterable[Entry]) -> None:
+    """The simplest of them."""
+    for entry in items:
+        work(entry)
+
+
+def upload(store: FileStore, prefix: str, folder: Path, each: Each = one_by_one) -> None:
     """Stores `folder` under `prefix`, manifest last.
 
     Raises:
@@ -64,12 +77,11 @@ def upload(store: FileStore, prefix: str, folder: Path) -> None:
     manifest = _render(entries)
     if not _published(store, prefix, manifest):
         store.delete(f"{prefix}/{MANIFEST}")  # between two sets there is none, never a mixed one
-    for entry in entries:
-        store.put_file(f"{prefix}/{entry.name}", folder / entry.name)
+    each(lambda entry: store.put_file(f"{prefix}/{entry.name}", folder / entry.name), entries)
     store.put(f"{prefix}/{MANIFEST}", manifest)
 
 
-def download(store: FileStore, prefix: str, folder: Path) -> None:
+def download(store: FileStore, prefix: str, folder: Path, each: Each = one_by_one) -> None:
     """Brings the set at `prefix` into `folder`, each file checked before it gets its name.
 
     Raises:
@@ -77,15 +89,18 @@ def download(store: FileStore, prefix: str, folder: Path) -> None:
         DataLossError: a file is missing or is not what the manifest says.
     """
     prefix = prefix.rstrip("/")
-    for entry in _parse(prefix, store.get(f"{prefix}/{MANIFEST}")):
-        target = folder / entry.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.partial")
-        try:
-            _fetch(store, f"{prefix}/{entry.name}", entry, partial)
-            os.replace(partial, target)  # noqa: PTH105 - the pair of open and replace is clearer so
-        finally:
-            partial.unlink(missing_ok=True)
+    entries = _parse(prefix, store.get(f"{prefix}/{MANIFEST}"))
+    each(lambda entry: _bring(store, prefix, folder / entry.name, entry), entries)
+
+
+def _bring(store: FileStore, prefix: str, target: Path, entry: Entry) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        _fetch(store, f"{prefix}/{entry.name}", entry, partial)
+        os.replace(partial, target)  # noqa: PTH105 - the pair of open and replace is clearer so
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _fetch(store: FileStore, key: str, entry: Entry, partial: Path) -> None:

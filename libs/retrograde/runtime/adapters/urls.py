@@ -1,4 +1,4 @@
-"""From a URL to an adapter: sqlite:///ABSOLUTE/PATH.db[?session_seconds=N] and file:///ABSOLUTE/DIRECTORY.
+"""From a URL to an adapter: sqlite:///ABSOLUTE/PATH.db[?session_seconds=N], file:///ABSOLUTE/DIRECTORY, s3://...
 
 Paths are taken literally, without percent-decoding.
 """
@@ -14,7 +14,7 @@ from retrograde.runtime.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from retrograde.runtime.broker import Broker
-    from retrograde.runtime.objects import ObjectStore
+    from retrograde.runtime.objects import SweepableStore
 
 _MIN_SESSION_SECONDS = 0.1
 
@@ -33,12 +33,17 @@ def open_broker(url: str) -> Broker:
     return SqliteBroker(path, session_seconds=_session_seconds(url, query)) if question else SqliteBroker(path)
 
 
-def open_store(url: str) -> ObjectStore:
-    """The object store at `url`; the directory is made when missing.
+def open_store(url: str) -> SweepableStore:
+    """The object store at `url`; the directory or bucket is made when missing.
 
     Raises:
-        InvalidInputError: the URL is none this build can open, or the directory cannot be used.
+        InvalidInputError: the URL is none this build can open, or the directory or bucket cannot be used.
+        UnavailableError: the server does not answer.
     """
+    if url.startswith("s3://"):
+        from retrograde.runtime.adapters import s3_settings, s3_store  # noqa: PLC0415 - minio takes time to import
+
+        return s3_store.S3Store(s3_settings.parse_s3_url(url))
     if not url.startswith("file://"):
         _unknown("store", url, "file:///ABSOLUTE/DIRECTORY")
     return DirectoryStore(_absolute("store", url, url.removeprefix("file://"), "file:///ABSOLUTE/DIRECTORY"))
@@ -47,7 +52,8 @@ def open_store(url: str) -> ObjectStore:
 def _unknown(port: str, url: str, shape: str) -> NoReturn:
     scheme = url.partition("://")[0] if "://" in url else "none"
     raise InvalidInputError(
-        f"{port}: {url!r} has scheme {scheme}; this build offers sqlite for brokers and file for stores: write {shape}"
+        f"{port}: {url!r} has scheme {scheme}; this build offers sqlite for brokers, file and s3 for stores: "
+        f"write {shape}"
     )
 
 
