@@ -29,7 +29,7 @@ class ScriptedPolicy:
         self._seconds = seconds
         self.cpu_seconds = 0.0
 
-    async def generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
+    async def generate(self, prompt: Prompt, sampling: Sampling, **_pin: object) -> Generation:
         """Legal steps, or whole walks where no stop is asked for."""
         await asyncio.sleep(self._seconds)
         began = time.thread_time()

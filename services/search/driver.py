@@ -17,10 +17,11 @@ import hashlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
-from retrograde.core.policy import Generation, Policy, Verifier
+from retrograde.core.policy import Generation, Prompt, Sampling, Verifier
 from retrograde.core.problem import Cost, Grade
 from retrograde.core.search import Call, Search
 from retrograde.core.tree import ROOT, SearchTree
@@ -32,7 +33,18 @@ from services.search.engine_gate import EngineGate
 from services.search.records import Record, without_token_logprobs
 
 FeedOrder = Literal["index", "arrival"]
+Turn = Callable[[int], AbstractAsyncContextManager[None]]
+"""From samples to a context that is entered when the engine has room for them."""
+INTERACTIVE = 1 << 31
+"""Priority of a search somebody watches: above that of every queued one."""
 _log = get_logger(__name__)
+
+
+class TreePolicy(Protocol):
+    """A model that may be served by several replicas, at times of different policy versions."""
+
+    async def generate(self, prompt: Prompt, sampling: Sampling, *, key: str, policy_version: int) -> Generation:
+        """Draws completions where those under the same `key` were drawn; of `policy_version` alone unless it is 0."""
 
 
 class Log(Protocol):
@@ -109,17 +121,23 @@ class _Feeder:
 class Driver:
     """Drives searches; one for all trees. Without a gate every call is asked at once."""
 
-    def __init__(self, policy: Policy, verifier: Verifier, gate: EngineGate | None = None) -> None:
+    def __init__(self, policy: TreePolicy, verifier: Verifier, gate: EngineGate | None = None) -> None:
         self._policy = policy
         self._verifier = verifier
         self._gate = gate or EngineGate(float("inf"))
         self._numbers = itertools.count()
 
     async def run(
-        self, search: Search, log: Log, feed_order: FeedOrder = "index", drain: asyncio.Event | None = None
+        self,
+        search: Search,
+        log: Log,
+        feed_order: FeedOrder = "index",
+        drain: asyncio.Event | None = None,
+        priority: int = 0,
     ) -> AsyncGenerator[Record]:
         """Takes `search` from where `log` ends to its end, yielding each record once it is fed.
 
+        Of searches that wait for the engine those of a higher `priority` are asked first.
         Once `drain` is set no call is asked any more: what is in flight is logged, and `search.done` stays false.
         The tree's provenance collects the cost and the policy version; its seed must be set.
         """
@@ -133,7 +151,8 @@ class Driver:
             for fed in feeder.take(record):
                 yield fed
         drain = drain or asyncio.Event()
-        ask = functools.partial(self._ask, search, tree_number=next(self._numbers), drain=drain)
+        turn = functools.partial(self._gate.inside, next(self._numbers), priority=priority)
+        ask = functools.partial(self._ask, search, turn=turn, drain=drain)
         async with CallsInFlight(ask) as calls:
             while True:
                 if not drain.is_set():
@@ -144,10 +163,10 @@ class Driver:
                     for fed in feeder.take(record):
                         yield fed
 
-    async def _ask(self, search: Search, call: Call, *, tree_number: int, drain: asyncio.Event) -> Record | None:
+    async def _ask(self, search: Search, call: Call, *, turn: Turn, drain: asyncio.Event) -> Record | None:
         """The answer to `call`, with its ends graded; None if it was drained before its turn came."""
         tree = search.tree
-        async with self._gate.inside(tree_number, call.num_samples):
+        async with turn(call.num_samples):
             if drain.is_set():
                 return None
             started = time.monotonic()
@@ -163,6 +182,7 @@ class Driver:
             verifier_calls=len(grades),
             wall_seconds=time.monotonic() - started,
             accelerator_seconds=generation.engine_seconds,
+            model_calls=1,
         )
         return Record(call, generation, grades, cost)
 
@@ -171,14 +191,15 @@ class Driver:
 
         The root was answered with the same sampling, so below it only the length of the prompt can be refused.
         """
-        tree = search.tree
-        seed = call_seed(tree.provenance.seed, tree.problem.id, call.index)
+        problem_id, provenance = search.tree.problem.id, search.tree.provenance
+        sampling = search.sampling(call, call_seed(provenance.seed, problem_id, call.index))
+        key, version = f"{provenance.run_id}/{problem_id}", provenance.policy_version
         try:
-            return await self._policy.generate(search.prompt(call), search.sampling(call, seed))
+            return await self._policy.generate(search.prompt(call), sampling, key=key, policy_version=version)
         except InvalidInputError as error:
             if call.node == ROOT:
                 raise
-            _log.info("node not continued", problem_id=tree.problem.id, node=call.node, reason=str(error))
+            _log.info("node not continued", problem_id=problem_id, node=call.node, reason=str(error))
             return Generation(())
 
 

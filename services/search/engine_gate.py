@@ -1,7 +1,9 @@
 """The engine's batch stays full and is not flooded: calls wait here until there is room for their samples.
 
 Samples in flight, over all trees of the process, are kept at `fill` times the engine's sequences. Whose turn it is: the
-tree begun first, so that trees end; of one tree the call started first. A call bigger than the room goes alone.
+tree of the highest priority; of those the tree begun first, so that trees end; of one tree the call started first. And
+every OLDEST_EVERY-th time whoever has waited longest, so that nobody waits for ever. A call bigger than the room goes
+alone.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import heapq
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from retrograde.runtime.errors import RetrogradeError
 from retrograde.runtime.logs import get_logger
@@ -22,7 +24,18 @@ _MODEL_SECONDS = 5.0  # how long the engine may take to describe itself
 _LEAST_SHARE = 1 / 16
 _log = get_logger(__name__)
 
-_Turn = tuple[int, int, int, "asyncio.Future[None]"]  # (tree, number of the call, samples, its turn)
+OLDEST_EVERY = 16
+"""One in so many calls is let in because it has waited longest, whatever its tree's priority."""
+
+
+class _Turn(NamedTuple):
+    """A call that waits; the smallest is next, and `number` grows with each."""
+
+    rank: int  # the tree's priority, negated
+    tree: int
+    number: int
+    num_samples: int
+    has_come: asyncio.Future[None]
 
 
 class EngineGate:
@@ -32,6 +45,7 @@ class EngineGate:
         self.samples_in_flight = 0
         self._waiting: list[_Turn] = []
         self._numbers = itertools.count()
+        self._num_let_in = 0  # of those that had to wait
         self.resize(target)
 
     @property
@@ -46,20 +60,20 @@ class EngineGate:
         self._let_in()
 
     @contextlib.asynccontextmanager
-    async def inside(self, tree: int, num_samples: int) -> AsyncIterator[None]:
-        """Entered when it is the call's turn; trees of lower numbers go first."""
-        await self._enter(tree, num_samples)
+    async def inside(self, tree: int, num_samples: int, priority: int = 0) -> AsyncIterator[None]:
+        """Entered when it is the call's turn; trees of higher priority, then those of lower numbers go first."""
+        await self._enter(tree, num_samples, priority)
         try:
             yield
         finally:
             self._leave(num_samples)
 
-    async def _enter(self, tree: int, num_samples: int) -> None:
+    async def _enter(self, tree: int, num_samples: int, priority: int) -> None:
         if not self._waiting and self._has_room(num_samples):
             self._count(num_samples)
             return
         turn = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (tree, next(self._numbers), num_samples, turn))
+        heapq.heappush(self._waiting, _Turn(-priority, tree, next(self._numbers), num_samples, turn))
         self._let_in()
         metrics.CALLS_WAITING.inc()
         try:
@@ -85,14 +99,20 @@ class EngineGate:
         self._let_in()
 
     def _let_in(self) -> None:
-        while self._waiting:
-            _, _, num_samples, turn = self._waiting[0]
-            if not turn.cancelled():
-                if not self._has_room(num_samples):
-                    return
-                self._count(num_samples)
-                turn.set_result(None)
+        while (turn := self._next()) is not None and self._has_room(turn.num_samples):
+            self._count(turn.num_samples)
+            self._num_let_in += 1
+            turn.has_come.set_result(None)
+
+    def _next(self) -> _Turn | None:
+        """Whose turn it is; None when nobody waits. Turns that came, or were given up, leave from the front only."""
+        while self._waiting and self._waiting[0].has_come.done():
             heapq.heappop(self._waiting)
+        if not self._waiting:
+            return None
+        if (self._num_let_in + 1) % OLDEST_EVERY:
+            return self._waiting[0]
+        return min((turn for turn in self._waiting if not turn.has_come.done()), key=lambda turn: turn.number)
 
 
 @dataclass(frozen=True, slots=True)

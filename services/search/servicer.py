@@ -23,7 +23,7 @@ from retrograde.v1 import search_service_pb2 as pb
 from retrograde.v1.search_service_pb2_grpc import SearchServiceServicer
 from retrograde.wire.convert import cost_to_proto, problem_from_proto, tree_to_proto
 from retrograde.wire.recipes import parse_settings
-from services.search.driver import Driver, NoLog
+from services.search.driver import INTERACTIVE, Driver, NoLog
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -63,7 +63,8 @@ class SearchServicer(SearchServiceServicer):
         provenance = Provenance(code_version=retrograde.__version__, seed=request.seed)
         search = make_search(SearchTree(problem, provenance=provenance), load_task(problem.task), settings)
         told, began = 0, time.monotonic()
-        async with contextlib.aclosing(self._driver.run(search, NoLog(), settings.feed_order, self._drain)) as records:
+        run = self._driver.run(search, NoLog(), settings.feed_order, self._drain, priority=INTERACTIVE)
+        async with contextlib.aclosing(run) as records:
             async for _ in records:
                 if self._drain.is_set():
                     break
@@ -87,5 +88,12 @@ def _progress(search: Search, settings: SearchSettings, began: float, *, with_tr
         cost=cost_to_proto(tree.provenance.cost),
         tokens_per_second=tree.provenance.cost.generated_tokens / elapsed,
         num_in_flight=len(search.in_flight),
+        remaining_seconds=_remaining_seconds(search, settings, elapsed),
         tree=tree_to_proto(tree) if with_tree else None,
     )
+
+
+def _remaining_seconds(search: Search, settings: SearchSettings, elapsed: float) -> float:
+    """Until the last iteration at the rate so far; 0 once done, or while there is none."""
+    num_iterations = search.tree.num_iterations
+    return elapsed * (settings.num_iterations / num_iterations - 1) if num_iterations and not search.done else 0.0

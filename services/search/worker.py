@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from weakref import WeakValueDictionary
 
 from google.protobuf.message import DecodeError
@@ -38,8 +38,9 @@ from retrograde.v1 import messages_pb2
 from retrograde.wire.convert import problem_from_proto, tree_to_proto
 from retrograde.wire.recipes import Recipes
 from services.search import metrics
-from services.search.driver import Driver, FeedOrder
+from services.search.driver import Driver
 from services.search.patience import until_available
+from services.search.records import Record
 from services.search.settings import SearchServiceSettings
 from services.search.tree_log import TreeLog
 
@@ -85,7 +86,7 @@ class SearchWorker:
             if not await self._exists(tree_key):
                 recipe = await self._recipes.get(queued.settings_key)
                 with _in_flight():
-                    outcome = await self._make(queued.run_id, problem, recipe, tree_key, log, drain)
+                    outcome = await self._make(queued, problem, recipe, tree_key, log, drain)
         ready = messages_pb2.TreeReady(
             run_id=queued.run_id, problem_id=problem.id, tree_key=tree_key, settings_key=queued.settings_key
         )
@@ -98,14 +99,20 @@ class SearchWorker:
         return self._locks.setdefault(tree_key, asyncio.Lock())
 
     async def _make(
-        self, run_id: str, problem: Problem, recipe: Recipe, tree_key: str, log: TreeLog, drain: asyncio.Event
+        self,
+        queued: messages_pb2.ProblemQueued,
+        problem: Problem,
+        recipe: Recipe,
+        tree_key: str,
+        log: TreeLog,
+        drain: asyncio.Event,
     ) -> str:
         """Leaves the tree stored and says what became of it. Raises HandBackError if another worker is at it."""
         await log.open()
         if await self._exists(tree_key):  # whoever stored it since may have deleted the log before it was opened
             return "stored_before"
         try:
-            return await self._keep(tree_key, await self._search(run_id, problem, recipe, log, drain), log)
+            return await self._keep(tree_key, await self._search(queued, problem, recipe, log, drain), log)
         except InvalidInputError:
             await log.delete()  # nobody will go on with it
             raise
@@ -122,26 +129,18 @@ class SearchWorker:
             raise HandBackError from error
 
     async def _search(
-        self, run_id: str, problem: Problem, recipe: Recipe, log: TreeLog, drain: asyncio.Event
+        self, queued: messages_pb2.ProblemQueued, problem: Problem, recipe: Recipe, log: TreeLog, drain: asyncio.Event
     ) -> SearchTree:
-        provenance = Provenance(run_id, recipe.hash, retrograde.__version__, seed=recipe.seed)
+        provenance = Provenance(queued.run_id, recipe.hash, retrograde.__version__, seed=recipe.seed)
         tree = SearchTree(problem, provenance=provenance)
         try:
             search = make_search(tree, load_task(problem.task), recipe.search)
-            work = self._exhaust(search, log, recipe.search.feed_order, drain)
+            work = _exhaust(search, self._driver.run(search, log, recipe.search.feed_order, drain, queued.priority))
             await end_or_hand_back(work, drain, self._settings.hand_back_seconds)
         except (TaskError, SearchError) as error:
             raise InvalidInputError(f"problem {problem.id}: {error}") from error
         metrics.ITERATIONS.inc(tree.num_iterations)
         return tree
-
-    async def _exhaust(self, search: Search, log: TreeLog, feed_order: FeedOrder, drain: asyncio.Event) -> None:
-        """Runs `search` to its end, or hands it back once its calls in flight are logged."""
-        async with contextlib.aclosing(self._driver.run(search, log, feed_order, drain)) as records:
-            async for _ in records:
-                pass
-        if not search.done:
-            raise HandBackError
 
     async def _keep(self, tree_key: str, tree: SearchTree, log: TreeLog) -> str:
         """Stores the tree unless another worker was first: what was made from a stored tree must stay true."""
@@ -170,6 +169,15 @@ class SearchWorker:
 
     async def _exists(self, key: str) -> bool:
         return await until_available(lambda: self._store.exists(key), key)
+
+
+async def _exhaust(search: Search, run: AsyncGenerator[Record]) -> None:
+    """Runs `search` to its end, or hands it back once its calls in flight are logged."""
+    async with contextlib.aclosing(run):
+        async for _ in run:
+            pass
+    if not search.done:
+        raise HandBackError
 
 
 def _decode(message: Message) -> messages_pb2.ProblemQueued:

@@ -51,6 +51,7 @@ class Cost:
     verifier_calls: int = 0
     wall_seconds: float = 0.0
     accelerator_seconds: float = 0.0
+    model_calls: int = 0
 
     def add(self, other: Cost) -> None:
         """Adds `other` to this ledger in place."""
@@ -59,6 +60,7 @@ class Cost:
         self.verifier_calls += other.verifier_calls
         self.wall_seconds += other.wall_seconds
         self.accelerator_seconds += other.accelerator_seconds
+        self.model_calls += other.model_calls
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from retrograde.core.settings import (
@@ -66,6 +66,15 @@ class Dataset(Settings):
     max_solutions: int = Field(0, ge=0, description="Cap per arm; 0: as many as the smaller arm allows.")
 
 
+class RunBudget(Settings):
+    """What all trees of a run may spend together, never exceeded; a tree is begun only if its own limit still fits."""
+
+    max_calls: int = Field(0, ge=0, description="Model calls; needs search.max_calls; 0: no limit (ours).")
+    max_generated_tokens: int = Field(
+        0, ge=0, description="Generated tokens; needs search.max_generated_tokens; 0: no limit (ours)."
+    )
+
+
 class Recipe(Settings):
     """One runnable experiment."""
 
@@ -75,6 +84,10 @@ class Recipe(Settings):
     policy: Policy
     problems: Problems
     search: SearchSettings = SearchSettings()
+    run_budget: RunBudget = RunBudget()
+    priority: int = Field(
+        0, ge=-(2**31), lt=2**31, description="Of this run's trees at the engine; those of higher ones go first (ours)."
+    )
     linearize: LinearizeSettings = LinearizeSettings()
     rewrite: RewriteSettings = RewriteSettings()
     dataset: Dataset = Dataset()
@@ -83,6 +96,17 @@ class Recipe(Settings):
     rl: RlSettings | None = None
     evaluate: EvaluateSettings = EvaluateSettings()
     arms: tuple[Arm, ...] = ("base", "direct_sft", "astro_sft")
+
+    @model_validator(mode="after")
+    def _trees_fit_the_run(self) -> Recipe:
+        for name, limit in self.run_budget:
+            per_tree = getattr(self.search, name)
+            if limit and not 0 < per_tree <= limit:
+                raise ValueError(
+                    f"run_budget.{name}: {limit} is kept by what one tree may spend, and search.{name} is {per_tree}; "
+                    f"set search.{name} to 1..{limit}"
+                )
+        return self
 
     @property
     def hash(self) -> str:

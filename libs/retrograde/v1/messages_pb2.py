@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from retrograde.v1 import problem_pb2 as retrograde_dot_v1_dot_problem__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cretrograde/v1/messages.proto\x12\rretrograde.v1\x1a\x1bretrograde/v1/problem.proto\"^\n\rProblemQueued\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\'\n\x07problem\x18\x02 \x01(\x0b\x32\x16.retrograde.v1.Problem\x12\x14\n\x0csettings_key\x18\x03 \x01(\t\"W\n\tTreeReady\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nproblem_id\x18\x02 \x01(\t\x12\x10\n\x08tree_key\x18\x03 \x01(\t\x12\x14\n\x0csettings_key\x18\x04 \x01(\t\"s\n\x0eSolutionsReady\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nproblem_id\x18\x02 \x01(\t\x12\x15\n\rsolutions_key\x18\x03 \x01(\t\x12\x12\n\nnum_direct\x18\x04 \x01(\r\x12\x12\n\nnum_search\x18\x05 \x01(\r\"^\n\x0f\x43heckpointReady\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0b\n\x03\x61rm\x18\x02 \x01(\t\x12\x16\n\x0e\x63heckpoint_key\x18\x03 \x01(\t\x12\x16\n\x0epolicy_version\x18\x04 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cretrograde/v1/messages.proto\x12\rretrograde.v1\x1a\x1bretrograde/v1/problem.proto\"p\n\rProblemQueued\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\'\n\x07problem\x18\x02 \x01(\x0b\x32\x16.retrograde.v1.Problem\x12\x14\n\x0csettings_key\x18\x03 \x01(\t\x12\x10\n\x08priority\x18\x04 \x01(\x05\"W\n\tTreeReady\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nproblem_id\x18\x02 \x01(\t\x12\x10\n\x08tree_key\x18\x03 \x01(\t\x12\x14\n\x0csettings_key\x18\x04 \x01(\t\"s\n\x0eSolutionsReady\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\nproblem_id\x18\x02 \x01(\t\x12\x15\n\rsolutions_key\x18\x03 \x01(\t\x12\x12\n\nnum_direct\x18\x04 \x01(\r\x12\x12\n\nnum_search\x18\x05 \x01(\r\"^\n\x0f\x43heckpointReady\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0b\n\x03\x61rm\x18\x02 \x01(\t\x12\x16\n\x0e\x63heckpoint_key\x18\x03 \x01(\t\x12\x16\n\x0epolicy_version\x18\x04 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'retrograde.v1.messages_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROBLEMQUEUED']._serialized_start=76
-  _globals['_PROBLEMQUEUED']._serialized_end=170
-  _globals['_TREEREADY']._serialized_start=172
-  _globals['_TREEREADY']._serialized_end=259
-  _globals['_SOLUTIONSREADY']._serialized_start=261
-  _globals['_SOLUTIONSREADY']._serialized_end=376
-  _globals['_CHECKPOINTREADY']._serialized_start=378
-  _globals['_CHECKPOINTREADY']._serialized_end=472
+  _globals['_PROBLEMQUEUED']._serialized_end=188
+  _globals['_TREEREADY']._serialized_start=190
+  _globals['_TREEREADY']._serialized_end=277
+  _globals['_SOLUTIONSREADY']._serialized_start=279
+  _globals['_SOLUTIONSREADY']._serialized_end=394
+  _globals['_CHECKPOINTREADY']._serialized_start=396
+  _globals['_CHECKPOINTREADY']._serialized_end=490
 # @@protoc_insertion_point(module_scope)

@@ -29,9 +29,12 @@ class ProblemQueued(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     SETTINGS_KEY_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     settings_key: _builtins.str
     """Object key of the run's search settings."""
+    priority: _builtins.int
+    """Of two trees in flight the one of the higher priority asks the model first; 0 unless said."""
     @_builtins.property
     def problem(self) -> _problem_pb2.Problem: ...
     def __init__(
@@ -40,10 +43,11 @@ class ProblemQueued(_message.Message):
         run_id: _builtins.str = ...,
         problem: _problem_pb2.Problem | None = ...,
         settings_key: _builtins.str = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem", "run_id", b"run_id", "settings_key", b"settings_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["priority", b"priority", "problem", b"problem", "run_id", b"run_id", "settings_key", b"settings_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eretrograde/v1/provenance.proto\x12\rretrograde.v1\"\x82\x01\n\x04\x43ost\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x04\x12\x18\n\x10generated_tokens\x18\x02 \x01(\x04\x12\x16\n\x0everifier_calls\x18\x03 \x01(\x04\x12\x14\n\x0cwall_seconds\x18\x04 \x01(\x01\x12\x1b\n\x13\x61\x63\x63\x65lerator_seconds\x18\x05 \x01(\x01\"\xa5\x01\n\nProvenance\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x13\n\x0brecipe_hash\x18\x02 \x01(\t\x12\x14\n\x0c\x63ode_version\x18\x03 \x01(\t\x12\x16\n\x0epolicy_version\x18\x04 \x01(\x04\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x13\n\x0bparent_keys\x18\x06 \x03(\t\x12!\n\x04\x63ost\x18\x07 \x01(\x0b\x32\x13.retrograde.v1.Costb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eretrograde/v1/provenance.proto\x12\rretrograde.v1\"\x97\x01\n\x04\x43ost\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x04\x12\x18\n\x10generated_tokens\x18\x02 \x01(\x04\x12\x16\n\x0everifier_calls\x18\x03 \x01(\x04\x12\x14\n\x0cwall_seconds\x18\x04 \x01(\x01\x12\x1b\n\x13\x61\x63\x63\x65lerator_seconds\x18\x05 \x01(\x01\x12\x13\n\x0bmodel_calls\x18\x06 \x01(\x04\"\xa5\x01\n\nProvenance\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x13\n\x0brecipe_hash\x18\x02 \x01(\t\x12\x14\n\x0c\x63ode_version\x18\x03 \x01(\t\x12\x16\n\x0epolicy_version\x18\x04 \x01(\x04\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x13\n\x0bparent_keys\x18\x06 \x03(\t\x12!\n\x04\x63ost\x18\x07 \x01(\x0b\x32\x13.retrograde.v1.Costb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'retrograde.v1.provenance_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COST']._serialized_start=50
-  _globals['_COST']._serialized_end=180
-  _globals['_PROVENANCE']._serialized_start=183
-  _globals['_PROVENANCE']._serialized_end=348
+  _globals['_COST']._serialized_end=201
+  _globals['_PROVENANCE']._serialized_start=204
+  _globals['_PROVENANCE']._serialized_end=369
 # @@protoc_insertion_point(module_scope)

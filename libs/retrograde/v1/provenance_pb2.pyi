@@ -29,12 +29,15 @@ class Cost(_message.Message):
     VERIFIER_CALLS_FIELD_NUMBER: _builtins.int
     WALL_SECONDS_FIELD_NUMBER: _builtins.int
     ACCELERATOR_SECONDS_FIELD_NUMBER: _builtins.int
+    MODEL_CALLS_FIELD_NUMBER: _builtins.int
     prompt_tokens: _builtins.int
     generated_tokens: _builtins.int
     verifier_calls: _builtins.int
     wall_seconds: _builtins.float
     accelerator_seconds: _builtins.float
     """Seconds in which the engine worked for this piece, shared out by tokens."""
+    model_calls: _builtins.int
+    """Requests to the model, each for any number of completions. 0 where they were not counted."""
     def __init__(
         self,
         *,
@@ -43,10 +46,11 @@ class Cost(_message.Message):
         verifier_calls: _builtins.int = ...,
         wall_seconds: _builtins.float = ...,
         accelerator_seconds: _builtins.float = ...,
+        model_calls: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator_seconds", b"accelerator_seconds", "generated_tokens", b"generated_tokens", "prompt_tokens", b"prompt_tokens", "verifier_calls", b"verifier_calls", "wall_seconds", b"wall_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerator_seconds", b"accelerator_seconds", "generated_tokens", b"generated_tokens", "model_calls", b"model_calls", "prompt_tokens", b"prompt_tokens", "verifier_calls", b"verifier_calls", "wall_seconds", b"wall_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

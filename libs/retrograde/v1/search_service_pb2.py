@@ -27,7 +27,7 @@ from retrograde.v1 import provenance_pb2 as retrograde_dot_v1_dot_provenance__pb
 from retrograde.v1 import tree_pb2 as retrograde_dot_v1_dot_tree__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"retrograde/v1/search_service.proto\x12\rretrograde.v1\x1a\x1bretrograde/v1/problem.proto\x1a\x1eretrograde/v1/provenance.proto\x1a\x18retrograde/v1/tree.proto\"]\n\rSearchRequest\x12\'\n\x07problem\x18\x01 \x01(\x0b\x32\x16.retrograde.v1.Problem\x12\x15\n\rsettings_json\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x04\"\xe1\x01\n\x0eSearchResponse\x12\x11\n\titeration\x18\x01 \x01(\r\x12\x16\n\x0enum_iterations\x18\x02 \x01(\r\x12\x11\n\tnum_nodes\x18\x03 \x01(\r\x12\x13\n\x0bnum_correct\x18\x04 \x01(\r\x12!\n\x04\x63ost\x18\x05 \x01(\x0b\x32\x13.retrograde.v1.Cost\x12\'\n\x04tree\x18\x06 \x01(\x0b\x32\x19.retrograde.v1.SearchTree\x12\x19\n\x11tokens_per_second\x18\x07 \x01(\x01\x12\x15\n\rnum_in_flight\x18\x08 \x01(\r2X\n\rSearchService\x12G\n\x06Search\x12\x1c.retrograde.v1.SearchRequest\x1a\x1d.retrograde.v1.SearchResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"retrograde/v1/search_service.proto\x12\rretrograde.v1\x1a\x1bretrograde/v1/problem.proto\x1a\x1eretrograde/v1/provenance.proto\x1a\x18retrograde/v1/tree.proto\"]\n\rSearchRequest\x12\'\n\x07problem\x18\x01 \x01(\x0b\x32\x16.retrograde.v1.Problem\x12\x15\n\rsettings_json\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x04\"\xfc\x01\n\x0eSearchResponse\x12\x11\n\titeration\x18\x01 \x01(\r\x12\x16\n\x0enum_iterations\x18\x02 \x01(\r\x12\x11\n\tnum_nodes\x18\x03 \x01(\r\x12\x13\n\x0bnum_correct\x18\x04 \x01(\r\x12!\n\x04\x63ost\x18\x05 \x01(\x0b\x32\x13.retrograde.v1.Cost\x12\'\n\x04tree\x18\x06 \x01(\x0b\x32\x19.retrograde.v1.SearchTree\x12\x19\n\x11tokens_per_second\x18\x07 \x01(\x01\x12\x15\n\rnum_in_flight\x18\x08 \x01(\r\x12\x19\n\x11remaining_seconds\x18\t \x01(\x01\x32X\n\rSearchService\x12G\n\x06Search\x12\x1c.retrograde.v1.SearchRequest\x1a\x1d.retrograde.v1.SearchResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +37,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHREQUEST']._serialized_start=140
   _globals['_SEARCHREQUEST']._serialized_end=233
   _globals['_SEARCHRESPONSE']._serialized_start=236
-  _globals['_SEARCHRESPONSE']._serialized_end=461
-  _globals['_SEARCHSERVICE']._serialized_start=463
-  _globals['_SEARCHSERVICE']._serialized_end=551
+  _globals['_SEARCHRESPONSE']._serialized_end=488
+  _globals['_SEARCHSERVICE']._serialized_start=490
+  _globals['_SEARCHSERVICE']._serialized_end=578
 # @@protoc_insertion_point(module_scope)

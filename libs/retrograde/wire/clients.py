@@ -15,7 +15,7 @@ from retrograde.core.policy import Generation, Prompt, Sampling
 from retrograde.core.problem import Grade, Problem
 from retrograde.core.rollout import RolloutGroup
 from retrograde.core.solution import Rewriter, SearchTrace, Solution
-from retrograde.runtime.errors import ConflictError, OtherPolicyError
+from retrograde.runtime.errors import ConflictError, OtherPolicyError, StalePolicyError
 from retrograde.v1 import inference_service_pb2 as inference_pb2
 from retrograde.v1 import rewriter_service_pb2 as rewriter_pb2
 from retrograde.v1 import rollouts_service_pb2 as rollouts_pb2
@@ -60,7 +60,7 @@ class InferenceClient(RoutedClient):
     """The policy, served by one replica or several. Calls under one `key`, by default the prompt, meet the same one.
 
     A tree never mixes policies: who passes the `policy_version` of its first answer gets answers of that version only.
-    An older replica refuses and another is asked; a newer one is an error, for versions only grow.
+    A replica that serves another refuses before it works, and the next is asked.
     """
 
     async def generate(
@@ -76,10 +76,13 @@ class InferenceClient(RoutedClient):
 
         Raises:
             StalePolicyError: every replica serves an older policy than asked for.
-            OtherPolicyError: `policy_version` was given, and a newer one answered.
+            OtherPolicyError: no replica serves the `policy_version` that was given.
         """
-        request = generate_request(prompt, sampling, max(min_policy_version, policy_version))
-        reply = await self._route(_generate, request, key or prompt.text, sampling.n)
+        request = generate_request(prompt, sampling, min_policy_version, policy_version)
+        try:
+            reply = await self._route(_generate, request, key or prompt.text, sampling.n)
+        except StalePolicyError as error:
+            raise (OtherPolicyError(str(error)) if policy_version else error) from error
         if policy_version and reply.policy_version != policy_version:
             raise OtherPolicyError(
                 f"policy_version: {policy_version} was asked for and {reply.policy_version} answered; begin again"

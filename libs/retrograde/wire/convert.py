@@ -92,6 +92,7 @@ def cost_to_proto(cost: Cost) -> provenance_pb2.Cost:
         verifier_calls=cost.verifier_calls,
         wall_seconds=cost.wall_seconds,
         accelerator_seconds=cost.accelerator_seconds,
+        model_calls=cost.model_calls,
     )
 
 
@@ -103,6 +104,7 @@ def cost_from_proto(message: provenance_pb2.Cost) -> Cost:
         message.verifier_calls,
         message.wall_seconds,
         message.accelerator_seconds,
+        message.model_calls,
     )
 
 

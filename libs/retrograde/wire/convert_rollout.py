@@ -65,10 +65,15 @@ def sampling_from_proto(message: inference_pb2.Sampling) -> Sampling:
     )
 
 
-def generate_request(prompt: Prompt, sampling: Sampling, min_policy_version: int = 0) -> inference_pb2.GenerateRequest:
+def generate_request(
+    prompt: Prompt, sampling: Sampling, min_policy_version: int = 0, policy_version: int = 0
+) -> inference_pb2.GenerateRequest:
     """(Prompt, Sampling) -> request."""
     request = inference_pb2.GenerateRequest(
-        sampling=sampling_to_proto(sampling), min_policy_version=min_policy_version, assistant_prefix=prompt.begun
+        sampling=sampling_to_proto(sampling),
+        min_policy_version=min_policy_version,
+        policy_version=policy_version,
+        assistant_prefix=prompt.begun,
     )
     if prompt.chat:
         request.chat = prompt.text

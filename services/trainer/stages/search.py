@@ -1,21 +1,26 @@
 """Problems to trees to solutions: put on the topic, then watched until each is there.
 
-The work itself is done by the search and rewriter services; this stage publishes what is missing and counts objects.
-A problem that ended in a dead-letter topic counts as done, and its name is in the stage's detail.
+The work itself is done by the search and rewriter services; this stage publishes what is missing, as far as the run's
+budget goes, and reads what is stored. A problem that ended in a dead-letter topic counts as done; its name is in the
+stage's detail, as are the names of those that the budget left out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from collections.abc import Sequence
 
 from google.protobuf.message import Message as ProtoMessage
 
 from retrograde.core.problem import Cost, Problem
 from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.broker import Consumer
-from retrograde.v1 import messages_pb2, solution_pb2, tree_pb2
+from retrograde.v1 import messages_pb2, solution_pb2
 from retrograde.wire.convert import cost_from_proto, problem_to_proto
+from services.trainer.stages.grown_trees import GrownTrees
+from services.trainer.stages.run_budget import num_affordable
 from services.trainer.stages.stage import Progress, RunContext, problems_from_bytes
 
 PROBLEMS_TOPIC = "retrograde.problems.v1"
@@ -52,8 +57,60 @@ def _problem_id(message: ProtoMessage) -> str:
     return str(getattr(message, "problem_id"))  # noqa: B009
 
 
+class ProblemQueue:
+    """The problems of a run, put on the topic from the first on; how many is stored before any of them is.
+
+    A controller that died between the two puts those few on the topic again, which is one tree all the same.
+    """
+
+    def __init__(self, context: RunContext, problems: list[Problem]) -> None:
+        self.problems = problems
+        self.num_queued = 0
+        self._context = context
+        self._key = context.key("published.json")
+
+    async def open(self) -> None:
+        """Goes on where the run's last controller was; without figures it had put all of them on the topic."""
+        await in_thread(self._context.broker.create_topic, PROBLEMS_TOPIC, NUM_PARTITIONS)
+        if not await in_thread(self._context.store.exists, self._key):
+            return
+        known = json.loads(await in_thread(self._context.store.get, self._key))
+        self.num_queued = known.get("num_queued", len(self.problems))
+        await self._publish(known.get("num_published", self.num_queued))
+
+    async def grow(self, count: int) -> None:
+        """Puts `count` more on the topic."""
+        if count:
+            first, self.num_queued = self.num_queued, self.num_queued + count
+            await self._keep(num_published=first)
+            await self._publish(first)
+
+    @property
+    def queued(self) -> set[str]:
+        """Ids of those on the topic."""
+        return {problem.id for problem in self.problems[: self.num_queued]}
+
+    async def _publish(self, first: int) -> None:
+        context = self._context
+        for problem in self.problems[first : self.num_queued]:
+            message = messages_pb2.ProblemQueued(
+                run_id=context.run_id,
+                problem=problem_to_proto(problem),
+                settings_key=context.key("recipe.json"),
+                priority=context.recipe.priority,
+            )
+            key = f"{context.run_id}/{problem.id}"
+            await in_thread(context.broker.publish, PROBLEMS_TOPIC, key, message.SerializeToString())
+        if first < self.num_queued:
+            await self._keep(num_published=self.num_queued)
+
+    async def _keep(self, num_published: int) -> None:
+        known = {"num_queued": self.num_queued, "num_published": num_published}
+        await in_thread(self._context.store.put, self._key, json.dumps(known).encode())
+
+
 class SearchStage:
-    """Waits for `trees/<problem>.pb` of every problem."""
+    """Waits for `trees/<problem>.pb` of every problem that the run's budget allows."""
 
     name = "search"
     unit = "trees"
@@ -62,26 +119,33 @@ class SearchStage:
         """See Stage."""
         await _serve_base(context)
         data = await in_thread(context.store.get, context.key("problems/search.jsonl"))
-        problems = problems_from_bytes(data)
-        await self._publish(context, problems, progress)
-        wanted = {problem.id for problem in problems}
-        await _wait(context, "trees", PROBLEMS_TOPIC, messages_pb2.ProblemQueued, wanted, progress)
-        return await in_thread(_sum_costs, context, "trees", tree_pb2.SearchTree)
+        problems = ProblemQueue(context, problems_from_bytes(data))
+        await problems.open()
+        dead = await in_thread(DeadLetters, context, PROBLEMS_TOPIC, messages_pb2.ProblemQueued)
+        try:
+            return await _search_all(context, problems, dead, progress)
+        finally:
+            await in_thread(dead.close)
 
-    async def _publish(self, context: RunContext, problems: list[Problem], progress: Progress) -> None:
-        """Once per run: the broker redelivers what is not done, so a resumed run publishes nothing again."""
-        marker = context.key("published.json")
-        if await in_thread(context.store.exists, marker):
-            return
-        await progress(0, len(problems), "publishing problems")
-        await in_thread(context.broker.create_topic, PROBLEMS_TOPIC, NUM_PARTITIONS)
-        for problem in problems:
-            message = messages_pb2.ProblemQueued(
-                run_id=context.run_id, problem=problem_to_proto(problem), settings_key=context.key("recipe.json")
-            )
-            key = f"{context.run_id}/{problem.id}"
-            await in_thread(context.broker.publish, PROBLEMS_TOPIC, key, message.SerializeToString())
-        await in_thread(context.store.put, marker, b"{}")
+
+async def _search_all(context: RunContext, problems: ProblemQueue, dead: DeadLetters, progress: Progress) -> Cost:
+    """Until every queued problem has its tree or is given up, and no further one may be queued."""
+    trees, recipe, total = GrownTrees(context.store, context.key("trees", "")), context.recipe, len(problems.problems)
+    while True:
+        await in_thread(dead.read)
+        await in_thread(trees.read)
+        num_unfinished, num_wanted = problems.num_queued - len(trees.ids), total - problems.num_queued
+        room = num_affordable(recipe.run_budget, recipe.search, trees.cost, num_unfinished, num_wanted)
+        await problems.grow(room)
+        given_up = dead.problem_ids - trees.ids
+        ended = trees.ids | given_up
+        is_over = problems.queued <= ended
+        unsearched = [problem.id for problem in problems.problems[problems.num_queued :]] if is_over else []
+        told = (trees.figures(total), _given_up(given_up), _named("not searched, run_budget is spent", unsearched))
+        await progress(len(ended), total, "; ".join(filter(None, told)))
+        if is_over:
+            return trees.cost
+        await asyncio.sleep(_LOOK_EVERY_SECONDS)
 
 
 class RewriteStage:
@@ -94,7 +158,7 @@ class RewriteStage:
         """See Stage."""
         wanted = set(await in_thread(_stored, context, "trees"))
         await _wait(context, "solutions", TREES_TOPIC, messages_pb2.TreeReady, wanted, progress)
-        return await in_thread(_sum_costs, context, "solutions", solution_pb2.SolutionSet)
+        return await in_thread(_solutions_cost, context)
 
 
 async def _serve_base(context: RunContext) -> None:
@@ -133,7 +197,12 @@ async def _wait(
 
 
 def _given_up(problem_ids: set[str]) -> str:
-    return f"given up: {', '.join(sorted(problem_ids)[:5])} ({len(problem_ids)})" if problem_ids else ""
+    return _named("given up", sorted(problem_ids))
+
+
+def _named(outcome: str, problem_ids: Sequence[str]) -> str:
+    """What became of problems that have no tree; "" where there are none."""
+    return f"{outcome}: {', '.join(problem_ids[:5])} ({len(problem_ids)})" if problem_ids else ""
 
 
 def _stored(context: RunContext, folder: str) -> list[str]:
@@ -141,11 +210,9 @@ def _stored(context: RunContext, folder: str) -> list[str]:
     return [key.removeprefix(prefix).removesuffix(".pb") for key in context.store.list(prefix) if key.endswith(".pb")]
 
 
-def _sum_costs(
-    context: RunContext, folder: str, message_type: type[tree_pb2.SearchTree | solution_pb2.SolutionSet]
-) -> Cost:
+def _solutions_cost(context: RunContext) -> Cost:
     total = Cost()
-    for problem_id in _stored(context, folder):
-        artifact = message_type.FromString(context.store.get(context.key(folder, f"{problem_id}.pb")))
+    for problem_id in _stored(context, "solutions"):
+        artifact = solution_pb2.SolutionSet.FromString(context.store.get(context.key("solutions", f"{problem_id}.pb")))
         total.add(cost_from_proto(artifact.provenance.cost))
     return total

@@ -49,12 +49,16 @@ class ScriptedPolicy:
 
     def __init__(self, blocks_at: int | None = None) -> None:
         self.seeds: list[int | None] = []
+        self.pins: list[tuple[str, int]] = []  # (key, policy version) of each call
         self.num_asked = 0
         self.blocks_at = blocks_at
         self.released = asyncio.Event()
 
-    async def generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
+    async def generate(
+        self, prompt: Prompt, sampling: Sampling, *, key: str = "", policy_version: int = 0
+    ) -> Generation:
         self.num_asked += 1
+        self.pins.append((key, policy_version))
         if self.blocks_at is not None and self.num_asked > self.blocks_at:
             await self.released.wait()
         await asyncio.sleep(0)
@@ -180,12 +184,12 @@ class Run:
             consumer.close()
 
 
-def queued(problem: Problem) -> bytes:
+def queued(problem: Problem, priority: int = 0) -> bytes:
     message = messages_pb2.ProblemQueued(
-        run_id="r", problem=problem_to_proto(problem), settings_key="runs/r/recipe.json"
+        run_id="r", problem=problem_to_proto(problem), settings_key="runs/r/recipe.json", priority=priority
     )
     return message.SerializeToString()
 
 
-def delivered(problem: Problem) -> Message:
-    return Message(PROBLEMS_TOPIC, 0, 0, f"r/{problem.id}", queued(problem))
+def delivered(problem: Problem, priority: int = 0) -> Message:
+    return Message(PROBLEMS_TOPIC, 0, 0, f"r/{problem.id}", queued(problem, priority))

@@ -53,11 +53,11 @@ class UnevenPolicy(ScriptedPolicy):
         self._longest = longest
         self.asked: list[int | None] = []
 
-    async def generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
+    async def generate(self, prompt: Prompt, sampling: Sampling, **pin: Any) -> Generation:
         self.asked.append(sampling.seed)
         for _ in range(self._delays.randrange(self._longest + 1)):
             await asyncio.sleep(0)
-        return await super().generate(prompt, sampling)
+        return await super().generate(prompt, sampling, **pin)
 
 
 @dataclass
@@ -208,11 +208,11 @@ async def test_held_back_replies_are_bounded() -> None:
     """While the oldest call is not answered, no more calls than `max_in_flight` are asked, held back or not."""
 
     class OldestIsStuck(ScriptedPolicy):
-        async def generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
+        async def generate(self, prompt: Prompt, sampling: Sampling, **pin: Any) -> Generation:
             if sampling.seed == call_seed(7, PROBLEM.id, 2):
                 self.num_asked += 1
                 await self.released.wait()
-            return await super().generate(prompt, sampling)
+            return await super().generate(prompt, sampling, **pin)
 
     world = World(settings(4, "index"))
     policy = OldestIsStuck()
@@ -243,10 +243,10 @@ async def test_failed_call_loses_no_answer_before_it() -> None:
     """What arrived with the failure is logged first; the rest is cancelled, and the error is the caller's."""
 
     class Failing(UnevenPolicy):
-        async def generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
+        async def generate(self, prompt: Prompt, sampling: Sampling, **pin: Any) -> Generation:
             if len(self.asked) >= 5:
                 raise UnavailableError("gone")
-            return await super().generate(prompt, sampling)
+            return await super().generate(prompt, sampling, **pin)
 
     world = World(settings(4, "index"))
     policy = Failing(1)
@@ -262,8 +262,8 @@ async def test_a_tree_is_of_one_policy() -> None:
     """A reply of another policy version is refused before it is logged or fed."""
 
     class Updated(ScriptedPolicy):
-        async def generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
-            generation = await super().generate(prompt, sampling)
+        async def generate(self, prompt: Prompt, sampling: Sampling, **pin: Any) -> Generation:
+            generation = await super().generate(prompt, sampling, **pin)
             return generation if self.num_asked < 5 else replace(generation, policy_version=5)
 
     world = World(settings(1, "index"))
@@ -272,11 +272,46 @@ async def test_a_tree_is_of_one_policy() -> None:
     assert {record.generation.policy_version for record in world.logged()} == {4}
 
 
+async def test_calls_of_a_tree_ask_under_its_name_for_the_policy_it_began_under() -> None:
+    """The key is run and problem in every call; the version is any in the first and that of its answer from then on."""
+    search = World(settings(1, "index")).search()
+    search.tree.provenance.run_id = "r"
+    policy = ScriptedPolicy()
+    await exhausted(Driver(policy, TaskVerifier()), search, NoLog())
+    key = f"r/{PROBLEM.id}"
+    assert [(key, 0), (key, 4)] == policy.pins[:2]
+    assert set(policy.pins[1:]) == {(key, 4)}
+
+
+async def test_cost_counts_the_calls_of_the_tree() -> None:
+    """After kills too: calls in the tree's cost are those that were fed."""
+    world = World(settings(4, "index"))
+    for steps in (20, 40):
+        await world.run(steps)
+    search = await world.run()
+    assert search is not None
+    assert search.tree.provenance.cost.model_calls == search.spent.num_calls > 1
+
+
+async def test_a_tree_of_higher_priority_ends_first() -> None:
+    """At a gate for one call at a time the tree begun last ends before the second."""
+    ended: list[str] = []
+
+    async def run(name: str, priority: int) -> None:
+        async for _ in driver.run(World(settings(1, "index")).search(), NoLog(), priority=priority):
+            pass
+        ended.append(name)
+
+    driver = Driver(ScriptedPolicy(), TaskVerifier(), EngineGate(1))
+    await asyncio.gather(run("first", 0), run("second", 0), run("third", 0), run("urgent", 1))
+    assert ended.index("urgent") < ended.index("second") < ended.index("third")
+
+
 async def test_root_that_is_refused_is_the_problems_fault() -> None:
     """A prompt that leaves no room at the root is an error; below it a node without children."""
 
     class NoRoom(ScriptedPolicy):
-        async def generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
+        async def generate(self, prompt: Prompt, sampling: Sampling, **pin: Any) -> Generation:
             raise InvalidInputError("prompt: too long")
 
     search = World(settings(4, "index")).search()
@@ -305,12 +340,12 @@ class CountingPolicy(ScriptedPolicy):
         super().__init__()
         self.now = self.most = 0
 
-    async def generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
+    async def generate(self, prompt: Prompt, sampling: Sampling, **pin: Any) -> Generation:
         self.now += sampling.n
         self.most = max(self.most, self.now)
         try:
             await asyncio.sleep(0.001)
-            return await super().generate(prompt, sampling)
+            return await super().generate(prompt, sampling, **pin)
         finally:
             self.now -= sampling.n
 

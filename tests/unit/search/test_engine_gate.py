@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from retrograde.runtime.errors import UnavailableError
 from services.search import metrics
-from services.search.engine_gate import EngineGate, Load, fitting_target, follow_engine
+from services.search.engine_gate import OLDEST_EVERY, EngineGate, Load, fitting_target, follow_engine
 
 
 class Line:
@@ -23,13 +23,13 @@ class Line:
         self._ends: dict[str, asyncio.Event] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def come(self, name: str, tree: int, num_samples: int = 1) -> None:
+    async def come(self, name: str, tree: int, num_samples: int = 1, priority: int = 0) -> None:
         self._ends[name] = asyncio.Event()
-        self.tasks[name] = asyncio.create_task(self._stay(name, tree, num_samples))
+        self.tasks[name] = asyncio.create_task(self._stay(name, tree, num_samples, priority))
         await turns()
 
-    async def _stay(self, name: str, tree: int, num_samples: int) -> None:
-        async with self.gate.inside(tree, num_samples):
+    async def _stay(self, name: str, tree: int, num_samples: int, priority: int) -> None:
+        async with self.gate.inside(tree, num_samples, priority):
             self.inside.append(name)
             try:
                 await self._ends[name].wait()
@@ -68,6 +68,32 @@ async def test_tree_begun_first_goes_first_and_its_calls_in_their_order() -> Non
         order.append(line.inside[0])
         await line.leave(line.inside[0])
     assert order == ["now", "old1", "old2", "young1", "young2"]
+
+
+async def test_higher_priority_goes_first_whatever_its_age() -> None:
+    """A young tree of priority 1 is let in before an old one of 0, and that before one of -1."""
+    line = Line(EngineGate(1))
+    for name, tree, priority in (("now", 0, 0), ("low", 1, -1), ("old", 2, 0), ("urgent", 3, 1)):
+        await line.come(name, tree, priority=priority)
+    order = []
+    while line.inside:
+        order.append(line.inside[0])
+        await line.leave(line.inside[0])
+    assert order == ["now", "urgent", "old", "low"]
+
+
+async def test_low_priority_waits_for_a_bounded_number_of_others() -> None:
+    """However many calls of priority 1 keep coming, one of 0 is let in as the OLDEST_EVERY-th at the latest."""
+    line = Line(EngineGate(1))
+    await line.come("now", 0)
+    await line.come("low", 1)
+    num_before = 0
+    while line.inside != ["low"]:
+        await line.come(f"urgent{num_before}", 2, priority=1)
+        await line.leave(line.inside[0])
+        num_before += 1
+        assert num_before <= OLDEST_EVERY
+    assert num_before == OLDEST_EVERY
 
 
 async def test_call_bigger_than_the_room_goes_alone() -> None:

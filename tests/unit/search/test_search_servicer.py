@@ -63,6 +63,13 @@ async def test_tree_is_streamed_when_asked_for() -> None:
     assert sizes == sorted(sizes)
 
 
+async def test_progress_tells_the_time_left() -> None:
+    """Something is left after each iteration but the last, and nothing once the search has ended."""
+    responses = await watched()
+    assert all(response.remaining_seconds > 0 for response in responses[:-2])
+    assert responses[-1].remaining_seconds == 0.0
+
+
 async def test_same_seed_gives_the_same_tree() -> None:
     """And another seed another one."""
     nodes = [tree_from_proto((await watched(seed=seed))[-1].tree).nodes for seed in (1, 1, 2)]

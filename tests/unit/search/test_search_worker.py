@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from search_fakes import SETTINGS, MemoryStore, Run, ScriptedPolicy, TaskVerifier, delivered, problems
@@ -276,10 +277,10 @@ async def test_node_the_model_has_no_room_for_ends_there(run: Run) -> None:
     """Below the root a refused prompt leaves a node without children; the tree goes on beside it and is stored."""
 
     class ShortPolicy(ScriptedPolicy):
-        async def generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
+        async def generate(self, prompt: Prompt, sampling: Sampling, **pin: Any) -> Generation:
             if prompt.begun:
                 raise InvalidInputError("prompt: 600 tokens leave no room")
-            return await super().generate(prompt, sampling)
+            return await super().generate(prompt, sampling, **pin)
 
     tree = await search(run, problems(1)[0], ShortPolicy())
     assert tree.nodes[0].expanded

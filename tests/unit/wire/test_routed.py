@@ -170,14 +170,21 @@ async def test_a_call_waits_no_longer_than_its_deadline() -> None:
             await client.generate(Prompt("x"), Sampling(max_tokens=8))
 
 
-async def test_another_version_than_the_tree_s_is_an_error() -> None:
-    """A newer replica's answer is refused at the client, with the versions, and no other is asked."""
+async def test_a_newer_replica_refuses_a_pinned_tree_and_the_older_answers() -> None:
+    """A tree begun under version 4 goes on there while another replica serves 5 already, wherever its key lies."""
     replicas = [Replica(version=5), Replica(version=4)]
     async with serving(*replicas) as address, InferenceClient(address) as client:
-        key = next(key for key in map(str, range(100)) if in_order(key, replicas)[0].version == 5)
-        with pytest.raises(OtherPolicyError, match="policy_version: 4 was asked for and 5 answered"):
-            await ask(client, "x", key=key, policy_version=4)
-    assert replicas[1].asked == []
+        answers = {await ask(client, "x", key=str(key), policy_version=4) for key in range(20)}
+    assert answers == {replicas[1].address}
+    assert replicas[0].asked
+    assert replicas[0].answered == []
+
+
+async def test_a_pinned_version_that_nobody_serves_any_more_is_an_error() -> None:
+    """When every replica is newer the tree is to begin again, and the error says so by its class."""
+    async with serving(Replica(version=5), Replica(version=6)) as address, InferenceClient(address) as client:
+        with pytest.raises(OtherPolicyError, match=r"4 was asked for and [56] is served"):
+            await ask(client, "x", policy_version=4)
 
 
 async def test_an_older_replica_refuses_and_the_next_answers() -> None:

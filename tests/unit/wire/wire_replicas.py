@@ -56,6 +56,8 @@ class Replica(InferenceServiceServicer):
             raise self.error
         if self.version < request.min_policy_version:
             raise StalePolicyError(f"{self.version} is served")
+        if request.policy_version not in (0, self.version):
+            raise StalePolicyError(f"{request.policy_version} was asked for and {self.version} is served")
         self.answered.append(request.text)
         completions = [pb.Completion(text=self.address) for _ in range(request.sampling.n)]
         return pb.GenerateResponse(completions=completions, policy_version=self.version)
