@@ -1,7 +1,7 @@
 """Messages that were given up: how one is written, which are still open, and how one is settled.
 
 `<topic>.dlq` is a log like any other: nothing is taken out of it. A letter is settled by a marker that is appended to
-the same partition and names it (`x-settled: PARTITION:OFFSET REPLAYED|DROPPED`); what has no marker is open. So the
+the same partition and names it (`x-settled: PARTITION:OFFSET replayed|dropped`); what has no marker is open. So the
 topic itself tells what was done to each letter, every reader comes to the same answer, and no right to delete is
 needed. Letters and markers go together when the topic's retention ends.
 
@@ -32,7 +32,7 @@ MAX_ERROR_CHARACTERS = 1000
 _SETTLED = "x-settled"
 _REPLAYED = "x-replayed"
 _OURS = ("x-original-", "x-error-", "x-attempt", _SETTLED, _REPLAYED)
-_MARKER = re.compile(r"(\d+):(\d+) \w+")
+_MARKER = re.compile(r"(\d+):(\d+) (replayed|dropped)")
 _POLL_SECONDS = 0.2
 _PATIENCE_SECONDS = 30.0
 
@@ -44,7 +44,7 @@ class Settlement(enum.StrEnum):
     DROPPED = "dropped"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Place:
     """Where a letter lies in its dead-letter topic; `str` gives PARTITION:OFFSET."""
 
@@ -80,42 +80,42 @@ def place_of(letter: Message) -> Place:
     return Place(letter.partition, letter.offset)
 
 
-class OpenLetters:
-    """The letters without a marker; what a dead-letter topic holds may be taken in any order, and more than once."""
+class Letters:
+    """What a dead-letter topic holds; its messages may be taken in any order, and more than once."""
 
     def __init__(self) -> None:
         self._letters: dict[Place, Message] = {}
-        self._settled: set[Place] = set()
+        self._settled: dict[Place, Settlement] = {}
 
     def take(self, messages: Iterable[Message]) -> None:
-        """Adds letters; markers take theirs out."""
+        """Adds letters and markers."""
         for message in messages:
-            settled = _settled_by(message)
-            if settled:
-                self._settled.add(settled)
-                self._letters.pop(settled, None)
-            elif place_of(message) not in self._settled:
+            marker = _MARKER.fullmatch(message.headers.get(_SETTLED, ""))
+            if marker and "x-original-topic" not in message.headers:  # or it is a letter whose own header this is
+                self._settled[Place(int(marker[1]), int(marker[2]))] = Settlement(marker[3])
+            else:
                 self._letters[place_of(message)] = message
 
-    def __len__(self) -> int:
-        return len(self._letters)
+    @property
+    def open(self) -> list[Message]:
+        """Those nothing was done about, by partition and offset."""
+        return self._but(Settlement.REPLAYED, Settlement.DROPPED)
 
-    def __iter__(self) -> Iterator[Message]:
-        """By partition and offset."""
-        return iter(sorted(self._letters.values(), key=lambda each: (each.partition, each.offset)))
+    @property
+    def given_up(self) -> list[Message]:
+        """Those whose message nobody will try again: the open and the dropped ones."""
+        return self._but(Settlement.REPLAYED)
+
+    def _but(self, *settlements: Settlement) -> list[Message]:
+        places = sorted(place for place in self._letters if self._settled.get(place) not in settlements)
+        return [self._letters[place] for place in places]
 
 
-def _settled_by(message: Message) -> Place | None:
-    """The place a marker names; None for a letter, also for one whose own headers look like a marker's."""
-    marker = _MARKER.fullmatch(message.headers.get(_SETTLED, ""))
-    return Place(int(marker[1]), int(marker[2])) if marker and "x-original-topic" not in message.headers else None
-
-
-def open_letters(broker: Broker, topic: str) -> OpenLetters:
-    """Those of `topic` now. Raises NotFoundError when there is no such topic."""
-    letters = OpenLetters()
+def open_letters(broker: Broker, topic: str) -> list[Message]:
+    """Those of `topic` now, by partition and offset. Raises NotFoundError when there is no such topic."""
+    letters = Letters()
     letters.take(everything(broker, topic + DLQ_SUFFIX))
-    return letters
+    return letters.open
 
 
 def replay(broker: Broker, topic: str, letter: Message) -> None:
