@@ -12,13 +12,13 @@ from rich.console import Console
 
 from retrograde.analysis.report import write_report
 from retrograde.cli import checks
+from retrograde.cli.backends import Choice, opened_store
 from retrograde.cli.disagreements import list_disagreements
 from retrograde.cli.planning import plan_view
 from retrograde.cli.run_folder import RunFolder
 from retrograde.cli.running import run_recipe
 from retrograde.cli.solutions import export_trl, export_verl, read_problems, read_solutions
 from retrograde.cli.verifying import Pair, read_pairs, write_verdicts
-from retrograde.runtime.adapters import open_store
 
 _PIPE_WIDTH = 140
 
@@ -35,6 +35,12 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The --out of a run.
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder in which it all happens.")]
 PortBase = Annotated[
     int, typer.Option("--port-base", min=0, max=65000, help="First of six consecutive ports; 0 picks free ones.")
+]
+BrokerChoice = Annotated[
+    str | None, typer.Option("--broker", metavar="NAME_OR_URL", help="sqlite (the default), kafka, or a URL.")
+]
+StoreChoice = Annotated[
+    str | None, typer.Option("--store", metavar="NAME_OR_URL", help="directory (the default), minio, or a URL.")
 ]
 
 
@@ -63,6 +69,8 @@ def run(
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where the run lives.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the recipe and print what it would cost.")] = False,
     port_base: PortBase = 0,
+    broker: BrokerChoice = None,
+    store: StoreChoice = None,
 ) -> None:
     """Runs a recipe from its problems to its report, or continues it.
 
@@ -78,7 +86,8 @@ def run(
     folder = RunFolder.at(out)
     folder.check_room(checked)
     run_id = folder.claim(checked)
-    raise typer.Exit(asyncio.run(run_recipe(checked, folder, run_id, console(), port_base)))
+    choice = Choice.make(folder.path, broker, store)
+    raise typer.Exit(asyncio.run(run_recipe(checked, folder, run_id, choice, console(), port_base)))
 
 
 @app.command(epilog="Example: `retrograde report build/demo`")
@@ -86,10 +95,10 @@ def report(folder: Folder) -> None:
     """Makes report.json and report.html again from what the run has stored so far."""
     run_folder = RunFolder.at(folder)
     run_id = run_folder.run_id()
-    store = open_store(f"file://{run_folder.path / 'store'}")
-    write_report(store, f"runs/{run_id}")
-    for path in run_folder.bring_report(store, run_id):
-        typer.echo(path)
+    with opened_store(run_folder.path) as store:
+        write_report(store, f"runs/{run_id}")
+        for path in run_folder.bring_report(store, run_id):
+            typer.echo(path)
 
 
 @app.command(epilog="Example: `retrograde export build/demo --format verl --to build/verl`")
@@ -102,13 +111,13 @@ def export(
     """Writes a run's solutions (and for verl its RL prompts) as another trainer reads them."""
     run_folder = RunFolder.at(folder)
     prefix = f"runs/{run_folder.run_id()}"
-    store = open_store(f"file://{run_folder.path / 'store'}")
     target = to or run_folder.path / "export" / format_.value
-    solutions = list(read_solutions(store, prefix))
-    if format_ is Format.TRL:
-        count = export_trl(solutions, target)
-    else:
-        count = export_verl(solutions, read_problems(store, prefix), target)
+    with opened_store(run_folder.path) as store:
+        solutions = list(read_solutions(store, prefix))
+        if format_ is Format.TRL:
+            count = export_trl(solutions, target)
+        else:
+            count = export_verl(solutions, read_problems(store, prefix), target)
     typer.echo(f"{count} rows in {target}")
 
 

@@ -11,8 +11,10 @@ import typer
 
 from retrograde.cli import background, checks
 from retrograde.cli import doctor as machine
-from retrograde.cli.app import Out, PortBase, RecipePath, app, console, results
+from retrograde.cli.app import BrokerChoice, Out, PortBase, RecipePath, StoreChoice, app, console, results
+from retrograde.cli.backends import Choice, running_backends
 from retrograde.cli.run_folder import RunFolder
+from retrograde.cli.run_lines import run_lines
 from retrograde.cli.running import topology_of
 from retrograde.cli.searching import read_problem, search_one
 
@@ -26,13 +28,17 @@ def up(
     *,
     out: Out = _UP,
     port_base: PortBase = 0,
+    broker: BrokerChoice = None,
+    store: StoreChoice = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and stop with Ctrl-C.")] = False,
 ) -> None:
     """Starts all services in the background, serving the recipe's policy."""
     checked = checks.read_recipe(recipe)
     folder = RunFolder.at(out)
+    choice = Choice.make(folder.path, broker, store)
     if foreground:
-        asyncio.run(background.serve(topology_of(checked, folder), port_base))
+        with running_backends(folder.path, choice) as backends:
+            asyncio.run(background.serve(topology_of(checked, folder, backends), port_base))
         return
     arguments = [str(recipe), "--out", str(folder.path), "--port-base", str(port_base)]
     with console().status("starting the services"):
@@ -50,13 +56,15 @@ def down(*, out: Out = _UP) -> None:
 def status(
     *, out: Out = _UP, as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False
 ) -> None:
-    """Shows which services run in a folder, where they listen and how often they were restarted."""
+    """Shows which services run in a folder, where they listen and how often they were restarted; and its runs."""
     folder = out.expanduser().absolute()
     state = background.need_state(folder)
     if as_json:
         typer.echo(json.dumps(state | {"alive": background.is_alive(state)}))
     else:
         results().print(background.view(folder, state))
+        if trainer := (background.serving_addresses(folder) or {}).get("trainer"):
+            results().print(*asyncio.run(run_lines(trainer)), sep="\n", highlight=False, soft_wrap=True)
 
 
 @app.command(epilog='Example: `retrograde search "3 7 7 = 28" --recipe recipes/countdown.yaml`')

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import yaml
 from rich.console import Console
 
+from retrograde.cli.backends import Backends, Choice, running_broker, running_store
 from retrograde.cli.progress import RunProgress
 from retrograde.cli.run_folder import RunFolder
 from retrograde.cli.supervisor import Supervisor
@@ -62,13 +63,21 @@ class Interrupts:
             self.at_once()
 
 
-async def run_recipe(recipe: Recipe, folder: RunFolder, run_id: str, console: Console, port_base: int = 0) -> int:
+async def run_recipe(
+    recipe: Recipe, folder: RunFolder, run_id: str, choice: Choice, console: Console, port_base: int = 0
+) -> int:
     """Runs or continues the run; returns the exit status. Raises what made it fail."""
-    topology = topology_of(recipe, folder)
-    if await asyncio.to_thread(_is_done, topology.store, run_id):
-        await _bring_back(topology.store, folder, run_id, console)
-        return 0
-    supervisor = Supervisor(topology, port_base, lambda line: console.print(line, highlight=False))
+    with running_store(folder.path, choice) as store:
+        if await asyncio.to_thread(_is_done, store, run_id):
+            await _bring_back(store, folder, run_id, console)
+            return 0
+        with running_broker(folder.path, choice) as broker:
+            topology = topology_of(recipe, folder, Backends(broker, store))
+            supervisor = Supervisor(topology, port_base, lambda line: console.print(line, highlight=False))
+            return await _run(supervisor, recipe, folder, run_id, console)
+
+
+async def _run(supervisor: Supervisor, recipe: Recipe, folder: RunFolder, run_id: str, console: Console) -> int:
     interrupts = Interrupts(at_once=supervisor.kill)
     with interrupts.caught():
         work = asyncio.create_task(_work(supervisor, recipe, folder, run_id, console))
@@ -83,16 +92,16 @@ async def run_recipe(recipe: Recipe, folder: RunFolder, run_id: str, console: Co
     return 0
 
 
-def topology_of(recipe: Recipe, folder: RunFolder) -> Topology:
+def topology_of(recipe: Recipe, folder: RunFolder, backends: Backends) -> Topology:
     """All services, serving the recipe's policy."""
-    return Topology(folder.path, recipe.policy.checkpoint, recipe.policy.max_model_tokens, recipe.task)
+    return Topology(folder.path, backends, recipe.policy.checkpoint, recipe.policy.max_model_tokens, recipe.task)
 
 
 async def _work(supervisor: Supervisor, recipe: Recipe, folder: RunFolder, run_id: str, console: Console) -> None:
     console.print(f"run {run_id} in {folder.path}: starting the services", highlight=False, soft_wrap=True)
     async with supervisor:
         await until_failure(supervisor, _follow(supervisor.addresses["trainer"], recipe, run_id, console))
-        await _bring_back(supervisor.topology.store, folder, run_id, console)
+        await _bring_back(supervisor.topology.backends.store, folder, run_id, console)
 
 
 async def _bring_back(store: str, folder: RunFolder, run_id: str, console: Console) -> None:

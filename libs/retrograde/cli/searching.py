@@ -15,6 +15,8 @@ from rich.live import Live
 from rich.text import Text
 from rich.tree import Tree
 
+from retrograde.analysis.tables import duration
+from retrograde.cli.backends import Choice, running_backends
 from retrograde.cli.background import serving_addresses
 from retrograde.cli.supervisor import Supervisor
 from retrograde.cli.topology import Topology
@@ -94,17 +96,19 @@ async def _search_address(recipe: Recipe, folder: Path, console: Console) -> Asy
         return
     console.print("starting inference, verifier and search (`retrograde up` keeps them running)", highlight=False)
     policy = recipe.policy
-    topology = Topology(folder, policy.checkpoint, policy.max_model_tokens, recipe.task, services=SERVICES)
-    async with Supervisor(topology) as supervisor:
-        yield supervisor.addresses["search"]
+    with running_backends(folder, Choice.of(folder)) as urls:
+        topology = Topology(folder, urls, policy.checkpoint, policy.max_model_tokens, recipe.task, services=SERVICES)
+        async with Supervisor(topology) as supervisor:
+            yield supervisor.addresses["search"]
 
 
 def _headline(message: search_service_pb2.SearchResponse) -> Text:
     cost = message.cost
+    left = f"   {duration(message.remaining_seconds)} left" if message.remaining_seconds else ""
     return Text(
         f"iteration {message.iteration}/{message.num_iterations}   {message.num_nodes} nodes   "
         f"{message.num_correct} right   {cost.generated_tokens:,} tokens   "
-        f"{message.tokens_per_second:,.0f} tokens/s   {message.num_in_flight} in flight",
+        f"{message.tokens_per_second:,.0f} tokens/s   {message.num_in_flight} in flight{left}",
         style="bold",
     )
 

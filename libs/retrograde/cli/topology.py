@@ -14,11 +14,14 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from retrograde.runtime.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from retrograde.cli.backends import Backends
 
 WAVES: tuple[tuple[str, ...], ...] = (("inference", "verifier"), ("search", "rewriter", "rollouts"), ("trainer",))
 """Services by start order; a wave starts once the one before is serving."""
@@ -40,21 +43,12 @@ class Topology:
     """What runs below `folder`; `services` is a part of all, in start order."""
 
     folder: Path
+    backends: Backends
     checkpoint: str
     max_model_tokens: int
     task: str = ""
     drain_seconds: float = 10.0
     services: tuple[str, ...] = tuple(name for wave in WAVES for name in wave)
-
-    @property
-    def broker(self) -> str:
-        """URL of the broker."""
-        return f"sqlite://{self.folder / 'broker.db'}"
-
-    @property
-    def store(self) -> str:
-        """URL of the object store."""
-        return f"file://{self.folder / 'store'}"
 
     def config_file(self, name: str) -> Path:
         """Where the service's YAML lies."""
@@ -64,11 +58,11 @@ class Topology:
         """The service's settings as its YAML says them."""
         common: dict[str, Any] = {
             "listen": addresses[name],
-            "store": self.store,
+            "store": self.backends.store,
             "drain_seconds": self.drain_seconds,
         }
         if name in _NEEDS_BROKER:
-            common["broker"] = self.broker
+            common["broker"] = self.backends.broker
         peers = {peer: addresses[peer] for peer in _PEERS[name]}
         return common | peers | self._own(name)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from retrograde.cli import supervisor as module
+from retrograde.cli.backends import Backends
 from retrograde.cli.children import Child, Identity, end_left_over
 from retrograde.cli.supervisor import ServiceFailedError, Supervisor, wait_serving
 from retrograde.cli.topology import Topology, health_service
@@ -22,11 +23,13 @@ from retrograde.runtime.errors import InvalidInputError
 _ALONE = """
 import asyncio, sys
 from pathlib import Path
+from retrograde.cli.backends import Backends
 from retrograde.cli.supervisor import Supervisor
 from retrograde.cli.topology import Topology
 
 async def main():
-    topology = Topology(Path(sys.argv[1]), "/none", 64, drain_seconds=2.0, services=("verifier",))
+    folder = Path(sys.argv[1])
+    topology = Topology(folder, Backends.within(folder), "/none", 64, drain_seconds=2.0, services=("verifier",))
     async with Supervisor(topology):
         print("serving", flush=True)
         await asyncio.sleep(600)
@@ -37,7 +40,7 @@ asyncio.run(main())
 
 def topology(folder: Path) -> Topology:
     """The verifier alone: a real service that starts in seconds."""
-    return Topology(folder, "/none", 64, drain_seconds=2.0, services=("verifier",))
+    return Topology(folder, Backends.within(folder), "/none", 64, drain_seconds=2.0, services=("verifier",))
 
 
 def state(folder: Path) -> dict:
@@ -79,7 +82,7 @@ async def test_a_service_that_keeps_dying_is_given_up_with_its_last_words(
 
 async def test_refused_settings_are_final(tmp_path: Path) -> None:
     """A service that leaves with status 2 is not started again; its own line says why."""
-    bad = Topology(tmp_path, "/none", 64, task="no.such.task", services=("verifier",))
+    bad = Topology(tmp_path, Backends.within(tmp_path), "/none", 64, task="no.such.task", services=("verifier",))
     with pytest.raises(InvalidInputError, match=r"verifier: .*no\.such\.task"):
         async with Supervisor(bad):
             pass

@@ -12,6 +12,7 @@ import yaml
 from recipes_cli import write_recipe
 
 from retrograde.cli.__main__ import main
+from retrograde.cli.backends import Backends
 from retrograde.cli.run_folder import RunFolder
 from retrograde.cli.supervisor import only_one
 from retrograde.cli.topology import Topology
@@ -120,7 +121,7 @@ def test_port_taken(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(InvalidInputError, match=f"port {port} for inference is taken"):
-            Topology(tmp_path, "base", 256).write(port_base=port)
+            Topology(tmp_path, Backends.within(tmp_path), "base", 256).write(port_base=port)
 
 
 def test_folder_in_use(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from recipes_cli import write_recipe
 from rich.console import Console
 
+from retrograde.cli.backends import Backends, Choice
 from retrograde.cli.run_folder import RunFolder, run_id_of
 from retrograde.cli.running import Interrupts, RunFailedError, _follow, run_recipe, until_failure
 from retrograde.cli.supervisor import ServiceFailedError, Supervisor
@@ -84,14 +85,14 @@ async def test_a_run_that_is_done_starts_nothing(tmp_path: Path) -> None:
     done = run_pb2.Run(id=run_id, state=run_pb2.RUN_STATE_SUCCEEDED)
     store.put(f"runs/{run_id}/run.pb", done.SerializeToString())
     store.put(f"runs/{run_id}/report.json", b"{}")
-    assert await run_recipe(recipe, folder, run_id_of(recipe), Console(file=io.StringIO())) == 0
+    assert await run_recipe(recipe, folder, run_id_of(recipe), Choice(), Console(file=io.StringIO())) == 0
     assert (folder.path / "report.json").read_bytes() == b"{}"
     assert not (folder.path / "services").exists()
 
 
 async def test_a_service_given_up_ends_the_work(tmp_path: Path) -> None:
     """The supervisor's failure is raised although the work would wait for ever, and the work is cancelled."""
-    supervisor = Supervisor(Topology(tmp_path, "/none", 64))
+    supervisor = Supervisor(Topology(tmp_path, Backends.within(tmp_path), "/none", 64))
     cancelled = asyncio.Event()
 
     async def work() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from retrograde.cli.backends import Backends
 from retrograde.cli.topology import WAVES, Topology, free_ports, health_service, waves_of
 from services.inference.settings import InferenceSettings
 from services.rewriter.settings import RewriterSettings
@@ -20,7 +21,7 @@ ALL = [name for wave in WAVES for name in wave]
 
 def test_every_service_gets_its_own_port_and_its_peers(tmp_path: Path) -> None:
     """Addresses differ, and each YAML names the addresses of the services it calls."""
-    addresses = Topology(tmp_path, "/model", 256).write()
+    addresses = Topology(tmp_path, Backends.within(tmp_path), "/model", 256).write()
     assert len(set(addresses.values())) == len(ALL)
     trainer = yaml.safe_load((tmp_path / "services" / "trainer.yaml").read_text("utf-8"))
     assert trainer["listen"] == addresses["trainer"]
@@ -33,13 +34,13 @@ def test_every_service_gets_its_own_port_and_its_peers(tmp_path: Path) -> None:
 
 def test_ports_are_kept_over_restarts(tmp_path: Path) -> None:
     """A second start finds every service where it was."""
-    topology = Topology(tmp_path, "/model", 256)
+    topology = Topology(tmp_path, Backends.within(tmp_path), "/model", 256)
     assert topology.write() == topology.write()
 
 
 def test_ports_taken_meanwhile_are_replaced(tmp_path: Path) -> None:
     """A kept port that somebody else listens on now is not used again."""
-    topology = Topology(tmp_path, "/model", 256, services=("verifier",))
+    topology = Topology(tmp_path, Backends.within(tmp_path), "/model", 256, services=("verifier",))
     kept = topology.write()["verifier"]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", int(kept.rpartition(":")[2])))
@@ -50,7 +51,7 @@ def test_ports_taken_meanwhile_are_replaced(tmp_path: Path) -> None:
 def test_port_base_gives_consecutive_ports(tmp_path: Path) -> None:
     """Six ports from the base on, in start order."""
     base = free_ports(1)[0] // 10 * 10
-    topology = Topology(tmp_path, "/model", 256)
+    topology = Topology(tmp_path, Backends.within(tmp_path), "/model", 256)
     addresses = topology.write(port_base=base)
     assert [int(addresses[name].rpartition(":")[2]) for name in ALL] == list(range(base, base + 6))
 
@@ -66,7 +67,7 @@ def test_settings_are_those_the_services_read(tmp_path: Path) -> None:
     checkpoint.mkdir()
     (checkpoint / "config.json").write_text("{}", "utf-8")
     (checkpoint / "model.safetensors").write_bytes(b"")
-    topology = Topology(tmp_path, str(checkpoint), 256)
+    topology = Topology(tmp_path, Backends.within(tmp_path), str(checkpoint), 256)
     addresses = topology.write()
     classes = (
         InferenceSettings,
