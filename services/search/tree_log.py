@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from retrograde.runtime.errors import FencedError, NotFoundError
+from retrograde.runtime.errors import FencedError, NotFoundError, OverloadedError, UnavailableError
 from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
 from retrograde.v1 import tree_log_pb2
@@ -108,21 +108,24 @@ class TreeLog:
 
         Raises FencedError, within CHECK_SECONDS and another append, when another worker has taken the tree over.
         """
+        if time.monotonic() - self._checked_at > CHECK_SECONDS:  # before the put: it would bring a deleted log back
+            await self.check()
         for record in records:
             if self._num_records >= SEGMENT_RECORDS or len(self._data) >= SEGMENT_BYTES:
                 await self._next_segment()
             self._add(record)
         if not self._is_stored:
             await self._put()
-        if time.monotonic() - self._checked_at > CHECK_SECONDS:
-            await self.check()
 
     async def check(self) -> None:
-        """Raises FencedError if another worker has taken the tree over."""
+        """Raises FencedError if another worker has taken the tree over, or finished it and deleted the log."""
         self._checked_at = time.monotonic()
-        newest = max(await until_available(self._names, self._prefix), default=self._name)
+        names = await until_available(self._names, self._prefix)
+        newest = max(names, default=self._name)
         if newest[:2] > self._name[:2]:
             raise FencedError(f"{self._prefix}: epoch {self._name.epoch} is over, another worker began {newest.epoch}")
+        if not any(name[:2] == self._name[:2] for name in names):
+            raise FencedError(f"{self._prefix}: epoch {self._name.epoch} is over, another worker deleted the log")
 
     async def newest(self) -> tuple[str, int]:
         """Name and bytes of the newest segment; ("", 0) if there is none: differs when somebody has appended."""
@@ -179,9 +182,16 @@ class TreeLog:
         self._is_stored = False
 
     async def _put(self) -> None:
-        key, data = f"{self._prefix}{self._name}", self._data
-        await until_available(lambda: self._store.put(key, data), key)
+        await until_available(self._put_once, f"{self._prefix}{self._name}")
         self._is_stored = True
+
+    def _put_once(self) -> None:
+        """A put that failed may still happen, late: its name is not used again, so that it undoes nothing."""
+        try:
+            self._store.put(f"{self._prefix}{self._name}", self._data)
+        except (UnavailableError, OverloadedError):
+            self._name = self._name._replace(seq=self._name.seq + 1)
+            raise
 
     async def _next_segment(self) -> None:
         if not self._is_stored:

@@ -63,6 +63,7 @@ class Member:
         self._topic = topic
         self._standstill_seconds = standstill_seconds
         self._consumer: Consumer | None = None
+        self._polled: list[Message] = []  # and not brought by a turn yet: one that failed after the poll lost nothing
         self._stood_still_seconds = 0.0
         self._asked_at = time.monotonic()
 
@@ -106,9 +107,11 @@ class Member:
     def _turn(self, done: Sequence[Message], timeout_seconds: float, room: int) -> Turn:
         consumer = self._membership()
         committed = self._commit(done)
-        messages = consumer.poll(timeout_seconds, room)
+        self._polled += consumer.poll(timeout_seconds, max(0, room - len(self._polled)))
         self._asked_at = time.monotonic()
-        return Turn(committed, messages, frozenset(consumer.assignment()))
+        held = frozenset(consumer.assignment())
+        messages, self._polled = self._polled, []
+        return Turn(committed, messages, held)
 
     def _commit(self, done: Sequence[Message]) -> list[Message]:
         """Those committed; a partition that moved is not an error: the assignment tells what became of it."""
