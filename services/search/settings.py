@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from retrograde.runtime.settings import Address, Addresses, ServiceSettings
+from retrograde.runtime.settings import Address, Addresses, WorkerSettings
 
 
-class SearchServiceSettings(ServiceSettings):
+class SearchServiceSettings(WorkerSettings):
     """The search service: problems to trees."""
 
     inference: Addresses = Field(
@@ -15,6 +15,11 @@ class SearchServiceSettings(ServiceSettings):
     )
     verifier: Address = Field(description="host:port of the verifier service.")
     max_trees: int = Field(64, ge=1, description="Trees of the problems topic searched at the same time.")
+    tree_seconds: float = Field(
+        21600.0,
+        gt=0,
+        description="How long a worker may take for a tree at a time; then it is taken up again from its log.",
+    )
     max_watched: int = Field(16, ge=1, description="Search RPCs answered at the same time; more are refused.")
     grade_items: int = Field(256, ge=1, description="Most solutions sent to the verifier in one call.")
     grade_wait_seconds: float = Field(

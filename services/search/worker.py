@@ -37,17 +37,14 @@ from retrograde.tasks.task import TaskError, load_task
 from retrograde.v1 import messages_pb2
 from retrograde.wire.convert import problem_from_proto, tree_to_proto
 from retrograde.wire.recipes import Recipes
+from retrograde.wire.topics import NUM_PARTITIONS, PROBLEMS_TOPIC, TREES_TOPIC
+from retrograde.wire.topics import SEARCH_GROUP as GROUP
 from services.search import metrics
 from services.search.driver import Driver
 from services.search.patience import until_available
 from services.search.records import Record
 from services.search.settings import SearchServiceSettings
 from services.search.tree_log import TreeLog
-
-PROBLEMS_TOPIC = "retrograde.problems.v1"
-TREES_TOPIC = "retrograde.trees.v1"
-GROUP = "search"
-NUM_PARTITIONS = 16
 
 _log = get_logger(__name__)
 
@@ -68,8 +65,15 @@ class SearchWorker:
         for topic in (PROBLEMS_TOPIC, TREES_TOPIC):
             await in_thread(self._broker.create_topic, topic, NUM_PARTITIONS)
         handle = functools.partial(self.handle, drain=drain)
-        max_trees = self._settings.max_trees
-        await consume(self._broker, PROBLEMS_TOPIC, GROUP, handle, drain=drain, max_in_flight=max_trees)
+        await consume(
+            self._broker,
+            PROBLEMS_TOPIC,
+            GROUP,
+            handle,
+            drain=drain,
+            max_in_flight=self._settings.max_trees,
+            deadline_seconds=self._settings.tree_seconds,
+        )
 
     async def handle(self, message: Message, *, drain: asyncio.Event) -> None:
         """Leaves the tree of one message stored and published.

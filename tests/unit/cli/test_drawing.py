@@ -24,6 +24,7 @@ def message(iteration: int, *, solved: bool = False) -> pb.SearchResponse:
         num_correct=int(solved),
         tokens_per_second=1234.4,
         num_in_flight=3,
+        remaining_seconds=0.0 if solved else 90.0 / iteration,
     )
     told.cost.generated_tokens = 1000 * iteration
     if solved:
@@ -45,7 +46,7 @@ def test_without_a_terminal_an_iteration_is_a_line_and_the_tree_comes_last() -> 
     """Iterations, nodes, right ends, tokens and their rate, once each; then the tree, once."""
     drawing, said = drawn(terminal=False)
     first, second, *tree = said.splitlines()
-    assert first == "iteration 1/8   2 nodes   0 right   1,000 tokens   1,234 tokens/s   3 in flight"
+    assert first == "iteration 1/8   2 nodes   0 right   1,000 tokens   1,234 tokens/s   3 in flight   1 min 30 s left"
     assert second.startswith("iteration 2/8")
     assert [" ".join(line.split()) for line in tree] == ["Numbers: 1 2, target: 3.", "└── 1 + 2 = 3 N 1 Q 0.00 P 0.00"]
     assert drawing.tree.nodes[1].is_correct

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from retrograde.core.policy import Completion, Generation, Policy, Prompt, Sampling
+from retrograde.core.policy import Completion, Generation, Prompt, Sampling
 from retrograde.core.problem import Grade, Problem
 from retrograde.core.settings import SearchSettings
 from retrograde.core.tree import SearchTree
@@ -23,7 +23,7 @@ from retrograde.tasks.countdown import after, moves, read_statement, step_text
 from retrograde.tasks.task import load_task
 from retrograde.v1 import messages_pb2, tree_pb2
 from retrograde.wire.convert import problem_to_proto, tree_from_proto
-from services.search.driver import Driver
+from services.search.driver import Driver, TreePolicy
 from services.search.settings import SearchServiceSettings
 from services.search.tree_log import TreeLog
 from services.search.worker import PROBLEMS_TOPIC, SearchWorker
@@ -150,7 +150,7 @@ class Run:
         self.store.put("runs/r/recipe.json", RECIPE.model_dump_json().encode())
         self.broker.create_topic(PROBLEMS_TOPIC, 4)
 
-    def worker(self, policy: Policy, settings: SearchServiceSettings = SETTINGS) -> SearchWorker:
+    def worker(self, policy: TreePolicy, settings: SearchServiceSettings = SETTINGS) -> SearchWorker:
         return SearchWorker(self.broker, self.store, Driver(policy, TaskVerifier()), settings)
 
     def tell(self, **search: object) -> None:
