@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from retrograde.runtime.settings import Address, Addresses, ServiceSettings
+from retrograde.runtime.settings import Address, Addresses, WorkerSettings
 
 
-class RewriterSettings(ServiceSettings):
+class RewriterSettings(WorkerSettings):
     """The rewriter service: trees to solutions."""
 
     inference: Addresses = Field(

@@ -11,31 +11,27 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
 
-from retrograde.core.solution import Solution, SolutionKind
 from retrograde.core.tree import SearchTree
 from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.broker import Broker, Message
 from retrograde.runtime.draining import end_or_hand_back
 from retrograde.runtime.errors import DataLossError, InvalidInputError
 from retrograde.runtime.objects import ObjectStore
-from retrograde.runtime.worker import consume
+from retrograde.runtime.worker import consume, create_topics
 from retrograde.tasks.task import TaskError
 from retrograde.v1 import messages_pb2, solution_pb2, tree_pb2
+from retrograde.wire.announcing import solutions_ready
 from retrograde.wire.convert import tree_from_proto
-from retrograde.wire.convert_solution import SolutionSet, solution_set_from_proto, solution_set_to_proto
+from retrograde.wire.convert_solution import SolutionSet, solution_set_to_proto
 from retrograde.wire.recipes import Recipes
+from retrograde.wire.topics import NUM_PARTITIONS, SOLUTIONS_TOPIC, TREES_TOPIC
+from retrograde.wire.topics import REWRITER_GROUP as GROUP
 from services.rewriter import metrics
 from services.rewriter.pipeline import Pipeline
 from services.rewriter.settings import RewriterSettings
-
-TREES_TOPIC = "retrograde.trees.v1"
-SOLUTIONS_TOPIC = "retrograde.solutions.v1"
-GROUP = "rewriter"
-NUM_PARTITIONS = 16
 
 
 class RewriterWorker:
@@ -50,11 +46,18 @@ class RewriterWorker:
 
     async def run(self, drain: asyncio.Event) -> None:
         """Consumes until `drain` is set."""
-        for topic in (TREES_TOPIC, SOLUTIONS_TOPIC):
-            await in_thread(self._broker.create_topic, topic, NUM_PARTITIONS)
-        handle = functools.partial(self.handle, drain=drain)
-        max_trees = self._settings.max_trees
-        await consume(self._broker, TREES_TOPIC, GROUP, handle, drain=drain, max_in_flight=max_trees)
+        await create_topics(self._broker, (TREES_TOPIC, SOLUTIONS_TOPIC), NUM_PARTITIONS, drain)
+        await consume(
+            self._broker,
+            TREES_TOPIC,
+            GROUP,
+            functools.partial(self.handle, drain=drain),
+            drain=drain,
+            max_in_flight=self._settings.max_trees,
+            max_attempts=self._settings.max_attempts,
+            backoff_seconds=self._settings.backoff_seconds,
+            deadline_seconds=self._settings.deadline_seconds,
+        )
 
     async def handle(self, message: Message, *, drain: asyncio.Event) -> None:
         """Leaves the solutions of one message's tree stored and published.
@@ -65,15 +68,14 @@ class RewriterWorker:
         key = f"runs/{ready.run_id}/solutions/{ready.problem_id}.pb"
         outcome = "stored_before"
         if await in_thread(self._store.exists, key):
-            data = await in_thread(self._store.get, key)
-            solutions = solution_set_from_proto(solution_pb2.SolutionSet.FromString(data)).solutions
+            stored = solution_pb2.SolutionSet.FromString(await in_thread(self._store.get, key))
         else:
             made = await end_or_hand_back(self._make(ready), drain, self._settings.hand_back_seconds)
-            await in_thread(self._store.put, key, solution_set_to_proto(made).SerializeToString())
+            stored = solution_set_to_proto(made)
+            await in_thread(self._store.put, key, stored.SerializeToString())
             _count(made)
-            solutions = made.solutions
-            outcome = "stored" if solutions else "empty"
-        done = _solutions_ready(ready, key, solutions)
+            outcome = "stored" if made.solutions else "empty"
+        done = solutions_ready(ready.run_id, stored)
         await in_thread(self._broker.publish, SOLUTIONS_TOPIC, message.key, done.SerializeToString())
         metrics.SETS.labels(outcome=outcome).inc()
 
@@ -107,19 +109,6 @@ def _decode(message: Message) -> messages_pb2.TreeReady:
         if not getattr(ready, field):
             raise InvalidInputError(f"message.{field}: empty; name the run, the problem, its tree and the recipe")
     return ready
-
-
-def _solutions_ready(
-    ready: messages_pb2.TreeReady, key: str, solutions: Sequence[Solution]
-) -> messages_pb2.SolutionsReady:
-    num_direct = sum(solution.kind is SolutionKind.DIRECT for solution in solutions)
-    return messages_pb2.SolutionsReady(
-        run_id=ready.run_id,
-        problem_id=ready.problem_id,
-        solutions_key=key,
-        num_direct=num_direct,
-        num_search=len(solutions) - num_direct,
-    )
 
 
 def _count(made: SolutionSet) -> None:

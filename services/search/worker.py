@@ -35,6 +35,7 @@ from retrograde.runtime.objects import ObjectStore
 from retrograde.runtime.worker import HandBackError, consume
 from retrograde.tasks.task import TaskError, load_task
 from retrograde.v1 import messages_pb2
+from retrograde.wire.announcing import tree_ready
 from retrograde.wire.convert import problem_from_proto, tree_to_proto
 from retrograde.wire.recipes import Recipes
 from retrograde.wire.topics import NUM_PARTITIONS, PROBLEMS_TOPIC, TREES_TOPIC
@@ -91,9 +92,7 @@ class SearchWorker:
                 recipe = await self._recipes.get(queued.settings_key)
                 with _in_flight():
                     outcome = await self._make(queued, problem, recipe, tree_key, log, drain)
-        ready = messages_pb2.TreeReady(
-            run_id=queued.run_id, problem_id=problem.id, tree_key=tree_key, settings_key=queued.settings_key
-        )
+        ready = tree_ready(queued.run_id, problem.id, queued.settings_key)
         await in_thread(self._broker.publish, TREES_TOPIC, message.key, ready.SerializeToString())
         await log.delete()
         metrics.TREES.labels(outcome=outcome).inc()

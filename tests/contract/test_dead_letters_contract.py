@@ -10,6 +10,7 @@ from retrograde.runtime import dead_letters
 from retrograde.runtime.broker import Message
 from retrograde.runtime.dead_letters import dead_letter_headers, open_letters, place_of
 from retrograde.runtime.errors import UnavailableError
+from retrograde.runtime.reading import everything
 
 if TYPE_CHECKING:
     from retrograde.runtime.broker import Broker
@@ -43,7 +44,7 @@ def test_a_replay_is_the_original_message(broker: Broker, topic: str) -> None:
     give_up(broker, topic, "schlüssel")
     (letter,) = open_letters(broker, topic)
     dead_letters.replay(broker, topic, letter)
-    (message,) = dead_letters.everything(broker, topic)
+    (message,) = everything(broker, topic)
     assert (message.key, message.value) == ("schlüssel", ALL_BYTES)
     assert dict(message.headers) == {"traceparent": "00-a-b-01", "x-replayed": str(place_of(letter))}
 
@@ -53,7 +54,7 @@ def test_a_replay_that_fails_again_is_a_new_letter(broker: Broker, topic: str) -
     give_up(broker, topic, "k")
     (first,) = open_letters(broker, topic)
     dead_letters.replay(broker, topic, first)
-    (message,) = dead_letters.everything(broker, topic)
+    (message,) = everything(broker, topic)
     broker.publish(
         topic + ".dlq", "k", message.value, {**message.headers, **dead_letter_headers(message, 3, OSError())}
     )
@@ -75,7 +76,7 @@ def test_an_interrupted_replay_leaves_the_letter_open(
     assert keys(broker, topic) == ["k"]
     dead_letters.replay(broker, topic, letter)
     assert keys(broker, topic) == []
-    assert len(list(dead_letters.everything(broker, topic))) == 2
+    assert len(list(everything(broker, topic))) == 2
 
 
 def _unavailable(*_: object) -> None:
@@ -96,7 +97,7 @@ def test_reading_a_topic_leaves_it_as_it_is(broker: Broker, topic: str) -> None:
     for number in range(30):
         broker.publish(topic, f"k{number}", str(number).encode())
     for _ in range(2):
-        assert {message.value for message in dead_letters.everything(broker, topic)} == {
+        assert {message.value for message in everything(broker, topic)} == {
             str(number).encode() for number in range(30)
         }
     assert broker.lag(topic, "group") == 30

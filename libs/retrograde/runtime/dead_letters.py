@@ -15,16 +15,14 @@ from __future__ import annotations
 
 import enum
 import re
-import time
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from retrograde.runtime.broker import DLQ_SUFFIX
-from retrograde.runtime.errors import UnavailableError
+from retrograde.runtime.reading import everything
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from retrograde.runtime.broker import Broker, Message
 
@@ -33,8 +31,6 @@ _SETTLED = "x-settled"
 _REPLAYED = "x-replayed"
 _OURS = ("x-original-", "x-error-", "x-attempt", _SETTLED, _REPLAYED)
 _MARKER = re.compile(r"(\d+):(\d+) (replayed|dropped)")
-_POLL_SECONDS = 0.2
-_PATIENCE_SECONDS = 30.0
 
 
 class Settlement(enum.StrEnum):
@@ -133,26 +129,3 @@ def drop(broker: Broker, topic: str, letter: Message) -> None:
 
 def _settle(broker: Broker, topic: str, letter: Message, how: Settlement) -> None:
     broker.publish(topic + DLQ_SUFFIX, letter.key, b"", {_SETTLED: f"{place_of(letter)} {how}"})
-
-
-def everything(broker: Broker, topic: str) -> Iterator[Message]:
-    """All messages that `topic` holds now, in the order of their partitions; they stay there.
-
-    Read as a group of its own that commits nothing. Raises UnavailableError when no more of them come for half a
-    minute.
-    """
-    group = f"reader-{uuid.uuid4().hex}"
-    left = broker.lag(topic, group)
-    consumer = broker.consumer(topic, group)
-    try:
-        give_up = time.monotonic() + _PATIENCE_SECONDS
-        while left > 0:
-            messages = consumer.poll(_POLL_SECONDS, 1000)
-            yield from messages
-            left -= len(messages)
-            if messages:
-                give_up = time.monotonic() + _PATIENCE_SECONDS
-            elif time.monotonic() > give_up:
-                raise UnavailableError(f"{topic}: {left} messages did not come within {_PATIENCE_SECONDS:g} s; again?")
-    finally:
-        consumer.close()

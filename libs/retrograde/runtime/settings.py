@@ -82,6 +82,18 @@ class ServiceSettings(BaseModel):
     )
 
 
+class WorkerSettings(ServiceSettings):
+    """What a service that takes messages from a topic is told besides."""
+
+    max_attempts: int = Field(3, ge=1, description="Failures of one message before it is a dead letter.")
+    backoff_seconds: float = Field(
+        1.0, gt=0, description="Pause before a message is tried again; it doubles each time, up to 30."
+    )
+    deadline_seconds: float = Field(
+        3600.0, gt=0, description="Longest an attempt at a message may take; then it is ended, and has failed."
+    )
+
+
 AnySettings = TypeVar("AnySettings", bound=BaseModel)
 
 

@@ -1,60 +1,36 @@
 """Problems to trees to solutions: put on the topic, then watched until each is there.
 
 The work itself is done by the search and rewriter services; this stage publishes what is missing, as far as the run's
-budget goes, and reads what is stored. A problem that ended in a dead-letter topic counts as done; its name is in the
-stage's detail, as are the names of those that the budget left out.
+budget goes, and reads what is stored. Messages that the broker has lost are published again (`lost`). A problem that
+ended in a dead-letter topic counts as done; its name is in the stage's detail, as are the names of those that the
+budget left out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Sequence
-
-from google.protobuf.message import Message as ProtoMessage
 
 from retrograde.core.problem import Cost, Problem
 from retrograde.runtime.blocking import in_thread
-from retrograde.runtime.broker import Consumer
 from retrograde.v1 import messages_pb2, solution_pb2
+from retrograde.wire.announcing import solutions_ready, tree_ready
 from retrograde.wire.convert import cost_from_proto, problem_to_proto
+from retrograde.wire.topics import (
+    NUM_PARTITIONS,
+    PROBLEMS_TOPIC,
+    REWRITER_GROUP,
+    SEARCH_GROUP,
+    SOLUTIONS_TOPIC,
+    TREES_TOPIC,
+)
 from services.trainer.stages.grown_trees import GrownTrees
+from services.trainer.stages.lost import DeadLetters, LostMessages, on_topic
 from services.trainer.stages.run_budget import num_affordable
 from services.trainer.stages.stage import Progress, RunContext, problems_from_bytes
 
-PROBLEMS_TOPIC = "retrograde.problems.v1"
-TREES_TOPIC = "retrograde.trees.v1"
-NUM_PARTITIONS = 16
 _LOOK_EVERY_SECONDS = 1.0
-
-
-class DeadLetters:
-    """Problems of one run that were given up, read from a topic's dead-letter topic from its beginning."""
-
-    def __init__(self, context: RunContext, topic: str, message_type: type[ProtoMessage]) -> None:
-        self._run_id = context.run_id
-        self._type = message_type
-        group = f"trainer-{context.run_id}-{time.time_ns()}"
-        self._consumer: Consumer = context.broker.consumer(f"{topic}.dlq", group)
-        self.problem_ids: set[str] = set()
-
-    def read(self) -> None:
-        """Takes in what has come since."""
-        for message in self._consumer.poll(0.0, 1000):
-            dead = self._type.FromString(message.value)
-            if getattr(dead, "run_id") == self._run_id:  # noqa: B009  both messages have it, their base does not
-                self.problem_ids.add(_problem_id(dead))
-
-    def close(self) -> None:
-        """Leaves the group."""
-        self._consumer.close()
-
-
-def _problem_id(message: ProtoMessage) -> str:
-    if isinstance(message, messages_pb2.ProblemQueued):
-        return message.problem.id
-    return str(getattr(message, "problem_id"))  # noqa: B009
 
 
 class ProblemQueue:
@@ -90,19 +66,28 @@ class ProblemQueue:
         """Ids of those on the topic."""
         return {problem.id for problem in self.problems[: self.num_queued]}
 
+    async def publish_again(self, problem_ids: set[str]) -> None:
+        """Puts those that the broker has lost on the topic again."""
+        for problem in self.problems[: self.num_queued]:
+            if problem.id in problem_ids:
+                await self._put(problem)
+
     async def _publish(self, first: int) -> None:
-        context = self._context
         for problem in self.problems[first : self.num_queued]:
-            message = messages_pb2.ProblemQueued(
-                run_id=context.run_id,
-                problem=problem_to_proto(problem),
-                settings_key=context.key("recipe.json"),
-                priority=context.recipe.priority,
-            )
-            key = f"{context.run_id}/{problem.id}"
-            await in_thread(context.broker.publish, PROBLEMS_TOPIC, key, message.SerializeToString())
+            await self._put(problem)
         if first < self.num_queued:
             await self._keep(num_published=self.num_queued)
+
+    async def _put(self, problem: Problem) -> None:
+        context = self._context
+        message = messages_pb2.ProblemQueued(
+            run_id=context.run_id,
+            problem=problem_to_proto(problem),
+            settings_key=context.key("recipe.json"),
+            priority=context.recipe.priority,
+        )
+        key = f"{context.run_id}/{problem.id}"
+        await in_thread(context.broker.publish, PROBLEMS_TOPIC, key, message.SerializeToString())
 
     async def _keep(self, num_published: int) -> None:
         known = {"num_queued": self.num_queued, "num_published": num_published}
@@ -121,7 +106,7 @@ class SearchStage:
         data = await in_thread(context.store.get, context.key("problems/search.jsonl"))
         problems = ProblemQueue(context, problems_from_bytes(data))
         await problems.open()
-        dead = await in_thread(DeadLetters, context, PROBLEMS_TOPIC, messages_pb2.ProblemQueued)
+        dead = await in_thread(DeadLetters, context, PROBLEMS_TOPIC)
         try:
             return await _search_all(context, problems, dead, progress)
         finally:
@@ -131,13 +116,16 @@ class SearchStage:
 async def _search_all(context: RunContext, problems: ProblemQueue, dead: DeadLetters, progress: Progress) -> Cost:
     """Until every queued problem has its tree or is given up, and no further one may be queued."""
     trees, recipe, total = GrownTrees(context.store, context.key("trees", "")), context.recipe, len(problems.problems)
+    messages = LostMessages(context, PROBLEMS_TOPIC, SEARCH_GROUP)
     while True:
-        await in_thread(dead.read)
+        waiting, lag = problems.queued, await messages.lag()
+        given_up = await in_thread(dead.read)
         await in_thread(trees.read)
+        await problems.publish_again(await messages.among(waiting - trees.ids - given_up, lag))
         num_unfinished, num_wanted = problems.num_queued - len(trees.ids), total - problems.num_queued
         room = num_affordable(recipe.run_budget, recipe.search, trees.cost, num_unfinished, num_wanted)
         await problems.grow(room)
-        given_up = dead.problem_ids - trees.ids
+        given_up -= trees.ids
         ended = trees.ids | given_up
         is_over = problems.queued <= ended
         unsearched = [problem.id for problem in problems.problems[problems.num_queued :]] if is_over else []
@@ -157,8 +145,43 @@ class RewriteStage:
     async def run(self, context: RunContext, progress: Progress) -> Cost:
         """See Stage."""
         wanted = set(await in_thread(_stored, context, "trees"))
-        await _wait(context, "solutions", TREES_TOPIC, messages_pb2.TreeReady, wanted, progress)
+        await in_thread(context.broker.create_topic, TREES_TOPIC, NUM_PARTITIONS)
+        dead = await in_thread(DeadLetters, context, TREES_TOPIC)
+        try:
+            await _rewrite_all(context, wanted, dead, progress)
+        finally:
+            await in_thread(dead.close)
+        await _announce_solutions(context)
         return await in_thread(_solutions_cost, context)
+
+
+async def _rewrite_all(context: RunContext, wanted: set[str], dead: DeadLetters, progress: Progress) -> None:
+    """Until every wanted problem has its solutions or is given up."""
+    messages = LostMessages(context, TREES_TOPIC, REWRITER_GROUP)
+    while True:
+        lag = await messages.lag()
+        given_up = await in_thread(dead.read)
+        stored = wanted & set(await in_thread(_stored, context, "solutions"))
+        given_up -= stored
+        await progress(len(stored | given_up), len(wanted), _given_up(given_up))
+        if wanted <= stored | given_up:
+            return
+        for problem_id in sorted(await messages.among(wanted - stored - given_up, lag)):
+            ready = tree_ready(context.run_id, problem_id, context.key("recipe.json"))
+            key = f"{context.run_id}/{problem_id}"
+            await in_thread(context.broker.publish, TREES_TOPIC, key, ready.SerializeToString())
+        await asyncio.sleep(_LOOK_EVERY_SECONDS)
+
+
+async def _announce_solutions(context: RunContext) -> None:
+    """Publishes the sets of solutions whose message the topic does not hold."""
+    await in_thread(context.broker.create_topic, SOLUTIONS_TOPIC, NUM_PARTITIONS)
+    silent = set(await in_thread(_stored, context, "solutions")) - await on_topic(context, SOLUTIONS_TOPIC)
+    for problem_id in sorted(silent):
+        data = await in_thread(context.store.get, context.key("solutions", f"{problem_id}.pb"))
+        ready = solutions_ready(context.run_id, solution_pb2.SolutionSet.FromString(data))
+        key = f"{context.run_id}/{problem_id}"
+        await in_thread(context.broker.publish, SOLUTIONS_TOPIC, key, ready.SerializeToString())
 
 
 async def _serve_base(context: RunContext) -> None:
@@ -170,30 +193,6 @@ async def serve(context: RunContext, arm: str) -> None:
     key = context.key("checkpoints", arm)
     if (await context.policy.get_model()).checkpoint_key != key:
         await context.policy.load_weights(key)
-
-
-async def _wait(
-    context: RunContext,
-    folder: str,
-    topic: str,
-    message_type: type[ProtoMessage],
-    wanted: set[str],
-    progress: Progress,
-) -> None:
-    """Until every wanted problem has its object in `folder` or lies in the dead-letter topic."""
-    await in_thread(context.broker.create_topic, topic, NUM_PARTITIONS)
-    dead = await in_thread(DeadLetters, context, topic, message_type)
-    try:
-        while True:
-            await in_thread(dead.read)
-            stored = wanted & set(await in_thread(_stored, context, folder))
-            given_up = dead.problem_ids - stored
-            await progress(len(stored | given_up), len(wanted), _given_up(given_up))
-            if wanted <= stored | given_up:
-                return
-            await asyncio.sleep(_LOOK_EVERY_SECONDS)
-    finally:
-        await in_thread(dead.close)
 
 
 def _given_up(problem_ids: set[str]) -> str:

@@ -12,7 +12,8 @@ from retrograde.cli.__main__ import main
 from retrograde.cli.letters import letters_view
 from retrograde.runtime.adapters import open_broker
 from retrograde.runtime.broker import Broker, Message
-from retrograde.runtime.dead_letters import dead_letter_headers, everything, open_letters
+from retrograde.runtime.dead_letters import dead_letter_headers, open_letters
+from retrograde.runtime.reading import everything
 from retrograde.v1 import messages_pb2
 from retrograde.wire.topics import PROBLEMS_TOPIC
 

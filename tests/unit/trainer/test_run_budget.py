@@ -17,6 +17,7 @@ from retrograde.core.problem import Cost, Problem, Provenance
 from retrograde.core.tree import SearchTree
 from retrograde.recipe.recipe import Recipe, RecipeError, parse_recipe
 from retrograde.runtime.blocking import calls_made_by
+from retrograde.runtime.broker import Message
 from retrograde.v1 import messages_pb2
 from retrograde.wire.convert import tree_to_proto
 from services.trainer.stages import search as search_stage
@@ -76,10 +77,15 @@ class World:
         assert topic == PROBLEMS_TOPIC
         self.messages.append((key, value))
 
-    def consumer(self, _topic: str, _group: str) -> Any:
-        unread = iter(self.dead)
+    def lag(self, topic: str, group: str) -> int:
+        assert (topic, group) == (PROBLEMS_TOPIC, "search")
+        return len(self.waiting)
+
+    def consumer(self, topic: str, _group: str) -> Any:
+        unread = enumerate(self.dead)
         return SimpleNamespace(
-            poll=lambda _seconds, _most: [SimpleNamespace(value=value) for value in unread], close=lambda: None
+            poll=lambda _seconds, _most: [Message(topic, 0, offset, "", value) for offset, value in unread],
+            close=lambda: None,
         )
 
     # the workers
