@@ -17,15 +17,15 @@ from retrograde.runtime.adapters import open_broker, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from retrograde.runtime.broker import Broker, Consumer
     from retrograde.runtime.objects import ObjectStore
 
 SESSION_SECONDS = 1.0
 
-_BROKERS: dict[str, Callable[[Path], str]] = {
-    "sqlite": lambda folder: f"sqlite://{folder}/broker.db?session_seconds={SESSION_SECONDS}",
+_BROKERS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
+    "sqlite": lambda request: f"sqlite://{request.getfixturevalue('tmp_path')}/broker.db",
+    "kafka": lambda request: request.getfixturevalue("kafka_server").url,
 }
 _STORES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
     "file": lambda request: f"file://{request.getfixturevalue('tmp_path')}/store",
@@ -33,9 +33,9 @@ _STORES: dict[str, Callable[[pytest.FixtureRequest], str]] = {
 }
 
 
-@pytest.fixture(params=_BROKERS)
-def broker_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return _BROKERS[request.param](tmp_path)
+@pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.kafka)])
+def broker_url(request: pytest.FixtureRequest) -> str:
+    return f"{_BROKERS[request.param](request)}?session_seconds={SESSION_SECONDS}"
 
 
 @pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.minio)])

@@ -21,7 +21,7 @@ def take(consumer: Consumer, count: int) -> list[Message]:
 def everything(consumer: Consumer) -> list[Message]:
     """All there is now."""
     messages: list[Message] = []
-    while more := consumer.poll(0.5, 1000):
+    while more := consumer.poll(1.0, 1000):
         messages += more
     return messages
 

@@ -43,7 +43,7 @@ def test_a_leaving_member_s_partitions_go_to_the_others_at_once(
     broker: Broker, topic: str, join: Join, eventually: Eventually
 ) -> None:
     """close() hands over without waiting for a session to time out, uncommitted messages included."""
-    for number in range(8):
+    for number in range(40):
         broker.publish(topic, f"k{number}", str(number).encode())
     one, two = join(), join()
     eventually(lambda: len(two.assignment()) == 2)
@@ -52,7 +52,7 @@ def test_a_leaving_member_s_partitions_go_to_the_others_at_once(
     two.close()
     eventually(lambda: len(one.assignment()) == 4)
     assert time.monotonic() - started < 0.9
-    assert set(taken) <= set(values(take(one, 8)))
+    assert set(taken) <= set(values(take(one, 40)))
 
 
 def test_a_commit_for_a_partition_that_moved_is_fenced(
@@ -77,10 +77,10 @@ def test_a_partition_that_came_back_is_delivered_before_it_is_committed(
     broker: Broker, topic: str, join: Join, eventually: Eventually
 ) -> None:
     """After a partition went and came back, old deliveries do not commit; the fresh delivery does."""
-    for number in range(8):
+    for number in range(40):
         broker.publish(topic, f"k{number}", b"")
     one = join()
-    before = take(one, 8)
+    before = take(one, 40)
     two = join()
     eventually(lambda: len(one.assignment()) == 2)
     (moved,) = [part for part in (0, 1, 2, 3) if part not in one.assignment()][:1]

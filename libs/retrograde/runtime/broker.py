@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 DLQ_SUFFIX = ".dlq"
+MAX_MESSAGE_BYTES = 1_000_000
+"""Key, value and headers of a message together; a dead letter may have 64 KiB more."""
 
 
 @dataclass(frozen=True, slots=True)

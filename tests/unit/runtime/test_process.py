@@ -230,7 +230,7 @@ def test_a_metrics_port_that_is_taken_is_one_line(start: Callable[..., Service])
     [
         ({"listen": "no-such-host.invalid:1"}, "listen: cannot listen on no-such-host.invalid:1"),
         ({"lissten": "x"}, "lissten: unknown key; did you mean 'listen'?"),
-        ({"store": "s3://bucket"}, "this build offers sqlite for brokers and file for stores"),
+        ({"store": "gs://bucket"}, "this build offers sqlite and kafka for brokers, file and s3 for stores"),
     ],
 )
 def test_bad_settings_are_one_line(start: Callable[..., Service], settings: dict[str, str], part: str) -> None:

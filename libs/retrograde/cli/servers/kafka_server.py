@@ -16,6 +16,7 @@ from pathlib import Path
 
 from retrograde.cli.servers.local_server import HOST, LocalServer
 from retrograde.cli.servers.obtain import kafka_libs
+from retrograde.runtime.adapters import open_broker
 from retrograde.runtime.errors import UnavailableError
 
 _HEAP = "-Xmx384m"
@@ -109,9 +110,11 @@ class KafkaServer(LocalServer):
 
     def answers(self) -> bool:
         """Whether it tells a client about its cluster."""
-        from retrograde.runtime.adapters.kafka_client import answers  # noqa: PLC0415 - a second, for those who need it
-
-        return answers(self.address)
+        try:
+            open_broker(self.url).close()
+        except UnavailableError:
+            return False
+        return True
 
     @property
     def _config(self) -> Path:

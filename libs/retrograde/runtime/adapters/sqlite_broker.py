@@ -7,18 +7,18 @@ assignment says who holds what. Messages are kept for the life of the file: a ru
 from __future__ import annotations
 
 import json
-import re
 import threading
 import time
 import zlib
 from typing import TYPE_CHECKING
 
 from retrograde.runtime.adapters import sqlite_group as groups
+from retrograde.runtime.adapters.limits import check_name, check_size, check_topic
 from retrograde.runtime.adapters.sqlite_consumer import SqliteConsumer
 from retrograde.runtime.adapters.sqlite_file import answering, connect, writing
 from retrograde.runtime.adapters.sqlite_group import Group
 from retrograde.runtime.broker import DLQ_SUFFIX
-from retrograde.runtime.errors import InvalidInputError, NotFoundError
+from retrograde.runtime.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 # Ours. Long enough for a starved machine (a spurious change of members repeats work), short enough to wait for.
 SESSION_SECONDS = 6.0
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 class SqliteBroker:
@@ -40,25 +39,25 @@ class SqliteBroker:
 
     def create_topic(self, topic: str, num_partitions: int) -> None:
         """Makes the topic and its dead-letter topic; one that exists keeps its number of partitions."""
-        _check_name("topic", topic)
-        if num_partitions < 1:
-            raise InvalidInputError(f"num_partitions of {topic!r} is {num_partitions}; write at least 1")
+        check_topic(topic, num_partitions)
         rows = [(each, num_partitions) for each in (topic, topic + DLQ_SUFFIX)]
         with self._lock, answering(self._path), writing(self._db):
             self._db.executemany("INSERT OR IGNORE INTO topics VALUES (?, ?)", rows)
 
     def publish(self, topic: str, key: str, value: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Appends to the partition of `key`; on disk when it returns."""
+        given = dict(headers or {})
+        check_size(topic, key, value, given)
         with self._lock, answering(self._path):
             part = _partition(key, self._num_partitions(topic))
             with writing(self._db):
                 pos = self._end(topic, part)
-                row = (topic, part, pos, key, value, json.dumps(dict(headers or {})), time.time())
+                row = (topic, part, pos, key, value, json.dumps(given), time.time())
                 self._db.execute("INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def consumer(self, topic: str, group: str) -> SqliteConsumer:
         """Joins `group`."""
-        _check_name("group", group)
+        check_name("group", group)
         with self._lock, answering(self._path):
             num_partitions = self._num_partitions(topic)
         return SqliteConsumer(self._path, Group(topic, group, num_partitions), self._session_seconds)
@@ -90,8 +89,3 @@ class SqliteBroker:
 def _partition(key: str, num_partitions: int) -> int:
     """The same in every process and every version."""
     return zlib.crc32(key.encode()) % num_partitions
-
-
-def _check_name(what: str, name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise InvalidInputError(f"{what} {name!r}: write 1 to 249 of letters, digits, '.', '_' and '-'")

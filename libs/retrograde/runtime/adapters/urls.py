@@ -26,8 +26,12 @@ def open_broker(url: str) -> Broker:
         InvalidInputError: the URL is none this build can open, or the file is no broker's.
         UnavailableError: the file cannot be reached now.
     """
+    if url.startswith("kafka://"):
+        from retrograde.runtime.adapters import kafka_broker, kafka_settings  # noqa: PLC0415 - as minio below
+
+        return kafka_broker.KafkaBroker(kafka_settings.parse_kafka_url(url))
     if not url.startswith("sqlite://"):
-        _unknown("broker", url, "sqlite:///ABSOLUTE/PATH.db")
+        _unknown("broker", url, "sqlite:///ABSOLUTE/PATH.db or kafka://HOST:PORT")
     location, question, query = url.partition("?")
     path = _absolute("broker", url, location.removeprefix("sqlite://"), "sqlite:///ABSOLUTE/PATH.db")
     return SqliteBroker(path, session_seconds=_session_seconds(url, query)) if question else SqliteBroker(path)
@@ -52,7 +56,7 @@ def open_store(url: str) -> SweepableStore:
 def _unknown(port: str, url: str, shape: str) -> NoReturn:
     scheme = url.partition("://")[0] if "://" in url else "none"
     raise InvalidInputError(
-        f"{port}: {url!r} has scheme {scheme}; this build offers sqlite for brokers, file and s3 for stores: "
+        f"{port}: {url!r} has scheme {scheme}; this build offers sqlite and kafka for brokers, file and s3 for stores: "
         f"write {shape}"
     )
 
