@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 
 from retrograde.runtime.process import Process
 from retrograde.runtime.settings import load_settings
+from retrograde.runtime.worker_watch import watch
 from retrograde.v1.rewriter_service_pb2_grpc import add_RewriterServiceServicer_to_server
 from retrograde.wire.clients import InferenceClient, VerifierClient
+from retrograde.wire.topics import REWRITER_GROUP, TREES_TOPIC
 from services.rewriter.judge import Judge
 from services.rewriter.pipeline import Pipeline
 from services.rewriter.servicer import RewriterServicer
@@ -26,6 +29,7 @@ async def run(settings: RewriterSettings) -> None:
         servicer = RewriterServicer(process.store, pipeline, teller)
         process.add_servicer(add_RewriterServiceServicer_to_server, servicer, "retrograde.v1.RewriterService")
         process.add_worker(RewriterWorker(process.broker, process.store, pipeline, settings).run)
+        process.add_worker(functools.partial(watch, process.broker, TREES_TOPIC, REWRITER_GROUP))
         await process.serve()
 
 

@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from retrograde.runtime.process import Process
 from retrograde.runtime.settings import load_settings
+from retrograde.runtime.worker_watch import watch
 from retrograde.v1.search_service_pb2_grpc import add_SearchServiceServicer_to_server
 from retrograde.wire.clients import VerifierClient
+from retrograde.wire.topics import PROBLEMS_TOPIC, SEARCH_GROUP
 from services.search.driver import Driver
 from services.search.engine import Engine
 from services.search.engine_gate import EngineGate, follow_engine
@@ -30,6 +32,7 @@ async def run(settings: SearchServiceSettings) -> None:
         servicer = SearchServicer(driver, settings.max_watched, process.drain)
         process.add_servicer(add_SearchServiceServicer_to_server, servicer, "retrograde.v1.SearchService")
         process.add_worker(SearchWorker(process.broker, process.store, driver, settings).run)
+        process.add_worker(functools.partial(watch, process.broker, PROBLEMS_TOPIC, SEARCH_GROUP))
         look = settings.engine_look_seconds
         process.add_worker(functools.partial(follow_engine, gate, policy, settings.engine_fill, look))
         await process.serve()
