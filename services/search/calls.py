@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from retrograde.core.search import Call
-from services.search.records import Record
+from retrograde.wire.records import Record
 
 
 class CallsInFlight:

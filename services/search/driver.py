@@ -27,10 +27,10 @@ from retrograde.core.search import Call, Search
 from retrograde.core.tree import ROOT, SearchTree
 from retrograde.runtime.errors import InvalidInputError, OtherPolicyError
 from retrograde.runtime.logs import get_logger
+from retrograde.wire.records import Record, without_token_logprobs
 from services.search import metrics
 from services.search.calls import CallsInFlight
 from services.search.engine_gate import EngineGate
-from services.search.records import Record, without_token_logprobs
 
 FeedOrder = Literal["index", "arrival"]
 Turn = Callable[[int], AbstractAsyncContextManager[None]]

@@ -15,10 +15,10 @@ class SearchServiceSettings(WorkerSettings):
     )
     verifier: Address = Field(description="host:port of the verifier service.")
     max_trees: int = Field(64, ge=1, description="Trees of the problems topic searched at the same time.")
-    tree_seconds: float = Field(
+    deadline_seconds: float = Field(
         21600.0,
         gt=0,
-        description="How long a worker may take for a tree at a time; then it is taken up again from its log.",
+        description="Longest an attempt at a tree may take; then it has failed, and the next goes on from its log.",
     )
     max_watched: int = Field(16, ge=1, description="Search RPCs answered at the same time; more are refused.")
     grade_items: int = Field(256, ge=1, description="Most solutions sent to the verifier in one call.")

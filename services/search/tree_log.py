@@ -17,50 +17,23 @@ import re
 import secrets
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
-
-from google.protobuf.message import DecodeError
 
 from retrograde.runtime.errors import FencedError, NotFoundError, OverloadedError, UnavailableError
 from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
 from retrograde.v1 import tree_log_pb2
+from retrograde.wire.records import Record, record_to_proto
+from retrograde.wire.tree_logs import TREE_LOG_VERSION, BrokenChainError, Link, SegmentName, read_chain
 from services.search.patience import until_available
-from services.search.records import Record, record_from_proto, record_to_proto
 
-TREE_LOG_VERSION = 2
-"""Format of the log; a log of another format is left and the tree begun again."""
 SEGMENT_RECORDS = 16
 SEGMENT_BYTES = 1 << 20
 """A segment that holds this much is full, however few its records: it is written again with each of them."""
 CHECK_SECONDS = 1.0
 """An appending worker looks this often at most whether it was fenced: it then searches on for nobody no longer."""
 
-_NAME = re.compile(r"(\d{6})-([0-9a-f]{8})-(\d{6})\.pb")
 _NAME_OF_FORMAT_1 = re.compile(r"\d{6}-\d{4}-[0-9a-f]{8}\.pb")
 _log = get_logger(__name__)
-
-
-class _Name(NamedTuple):
-    """Of a segment; the newest epoch's last one is the greatest. Of two attempts in one epoch, one is the newer."""
-
-    epoch: int
-    attempt: str
-    seq: int
-
-    def __str__(self) -> str:
-        return f"{self.epoch:06d}-{self.attempt}-{self.seq:06d}.pb"
-
-
-class _Link(NamedTuple):
-    """The first `num_records` of a segment: what a chain takes from it."""
-
-    name: _Name
-    num_records: int
-
-
-class _BrokenChainError(Exception):
-    """A segment that others continue is missing, damaged or too short."""
 
 
 class TreeLog:
@@ -72,8 +45,8 @@ class TreeLog:
     def __init__(self, store: ObjectStore, prefix: str) -> None:
         self._store = store
         self._prefix = prefix
-        self._chain: list[_Link] = []  # before the open segment
-        self._name = _Name(0, secrets.token_hex(4), 0)
+        self._chain: list[Link] = []  # before the open segment
+        self._name = SegmentName(0, secrets.token_hex(4), 0)
         self._data = b""  # of the open segment
         self._num_records = 0  # in it
         self._is_stored = False
@@ -99,7 +72,7 @@ class TreeLog:
         for link in self._chain:
             taken = min(link.num_records, num_records)
             num_records -= taken
-            kept += [_Link(link.name, taken)] if taken else []
+            kept += [Link(link.name, taken)] if taken else []
         self._chain = kept
         self._begin_segment()
 
@@ -108,14 +81,14 @@ class TreeLog:
 
         Raises FencedError, within CHECK_SECONDS and another append, when another worker has taken the tree over.
         """
-        if time.monotonic() - self._checked_at > CHECK_SECONDS:  # before the put: it would bring a deleted log back
-            await self.check()
+        await self._check_now_and_then()  # before the put: it would bring a deleted log back
         for record in records:
             if self._num_records >= SEGMENT_RECORDS or len(self._data) >= SEGMENT_BYTES:
                 await self._next_segment()
             self._add(record)
         if not self._is_stored:
             await self._put()
+        await self._check_now_and_then()  # the put may have taken long
 
     async def check(self) -> None:
         """Raises FencedError if another worker has taken the tree over, or finished it and deleted the log."""
@@ -126,6 +99,10 @@ class TreeLog:
             raise FencedError(f"{self._prefix}: epoch {self._name.epoch} is over, another worker began {newest.epoch}")
         if not any(name[:2] == self._name[:2] for name in names):
             raise FencedError(f"{self._prefix}: epoch {self._name.epoch} is over, another worker deleted the log")
+
+    async def _check_now_and_then(self) -> None:
+        if time.monotonic() - self._checked_at > CHECK_SECONDS:
+            await self.check()
 
     async def newest(self) -> tuple[str, int]:
         """Name and bytes of the newest segment; ("", 0) if there is none: differs when somebody has appended."""
@@ -139,31 +116,14 @@ class TreeLog:
         keys = self._keys()
         if any(map(_NAME_OF_FORMAT_1.fullmatch, keys)):
             _log.warning("tree log is of format 1: starting again", prefix=self._prefix)
-        names = sorted(name for key in keys if (name := _parse(key)))
-        self._name = _Name(1 + max((name.epoch for name in names), default=0), self._name.attempt, 0)
-        self._chain = []
+        names = [name for key in keys if (name := SegmentName.parse(key))]
+        self._name = SegmentName(1 + max((name.epoch for name in names), default=0), self._name.attempt, 0)
         try:
-            return self._follow(names[-1]) if names else []
-        except (_BrokenChainError, NotFoundError, DecodeError) as error:
+            self._chain, records = read_chain(names, lambda name: self._store.get(f"{self._prefix}{name}"))
+        except BrokenChainError as error:
             _log.warning("tree log is broken: starting again", prefix=self._prefix, reason=str(error))
-            self._chain = []
-            return []
-
-    def _follow(self, newest: _Name) -> list[Record]:
-        """The records up to the end of `newest`, from its chain, which is kept."""
-        messages: list[tree_log_pb2.TreeLogRecord] = []
-        name: _Name | None = newest
-        wanted: int | None = None  # all of the newest
-        while name is not None:
-            segment = tree_log_pb2.TreeLogSegment.FromString(self._store.get(f"{self._prefix}{name}"))
-            if segment.version != TREE_LOG_VERSION or len(segment.records) < (wanted or 0):
-                raise _BrokenChainError(f"{name}: format {segment.version}, {len(segment.records)} of {wanted} records")
-            taken = segment.records[:wanted]
-            if taken:
-                self._chain.insert(0, _Link(name, len(taken)))
-            messages[:0] = taken
-            name, wanted = _parse(segment.parent), segment.num_parent_records
-        return [record_from_proto(message) for message in messages]
+            self._chain, records = [], []
+        return records
 
     def _begin_segment(self) -> None:
         parent = self._chain[-1] if self._chain else None
@@ -196,15 +156,15 @@ class TreeLog:
     async def _next_segment(self) -> None:
         if not self._is_stored:
             await self._put()
-        self._chain.append(_Link(self._name, self._num_records))
+        self._chain.append(Link(self._name, self._num_records))
         self._name = self._name._replace(seq=self._name.seq + 1)
         self._begin_segment()
 
     def _keys(self) -> list[str]:
         return [key.removeprefix(self._prefix) for key in self._store.list(self._prefix)]
 
-    def _names(self) -> list[_Name]:
-        return [name for key in self._keys() if (name := _parse(key))]
+    def _names(self) -> list[SegmentName]:
+        return [name for key in self._keys() if (name := SegmentName.parse(key))]
 
     def _newest(self) -> tuple[str, int]:
         names = self._names()
@@ -215,10 +175,5 @@ class TreeLog:
 
     def _delete(self) -> None:
         for key in self._keys():
-            if _NAME.fullmatch(key) or _NAME_OF_FORMAT_1.fullmatch(key):
+            if SegmentName.parse(key) or _NAME_OF_FORMAT_1.fullmatch(key):
                 self._store.delete(f"{self._prefix}{key}")
-
-
-def _parse(text: str) -> _Name | None:
-    match = _NAME.fullmatch(text)
-    return _Name(int(match[1]), match[2], int(match[3])) if match else None

@@ -32,18 +32,18 @@ from retrograde.runtime.draining import end_or_hand_back
 from retrograde.runtime.errors import FencedError, InvalidInputError, OtherPolicyError
 from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
-from retrograde.runtime.worker import HandBackError, consume
+from retrograde.runtime.worker import HandBackError, consume, create_topics
 from retrograde.tasks.task import TaskError, load_task
 from retrograde.v1 import messages_pb2
 from retrograde.wire.announcing import tree_ready
 from retrograde.wire.convert import problem_from_proto, tree_to_proto
 from retrograde.wire.recipes import Recipes
+from retrograde.wire.records import Record
 from retrograde.wire.topics import NUM_PARTITIONS, PROBLEMS_TOPIC, TREES_TOPIC
 from retrograde.wire.topics import SEARCH_GROUP as GROUP
 from services.search import metrics
 from services.search.driver import Driver
 from services.search.patience import until_available
-from services.search.records import Record
 from services.search.settings import SearchServiceSettings
 from services.search.tree_log import TreeLog
 
@@ -63,17 +63,17 @@ class SearchWorker:
 
     async def run(self, drain: asyncio.Event) -> None:
         """Consumes until `drain` is set."""
-        for topic in (PROBLEMS_TOPIC, TREES_TOPIC):
-            await in_thread(self._broker.create_topic, topic, NUM_PARTITIONS)
-        handle = functools.partial(self.handle, drain=drain)
+        await create_topics(self._broker, (PROBLEMS_TOPIC, TREES_TOPIC), NUM_PARTITIONS, drain)
         await consume(
             self._broker,
             PROBLEMS_TOPIC,
             GROUP,
-            handle,
+            functools.partial(self.handle, drain=drain),
             drain=drain,
             max_in_flight=self._settings.max_trees,
-            deadline_seconds=self._settings.tree_seconds,
+            max_attempts=self._settings.max_attempts,
+            backoff_seconds=self._settings.backoff_seconds,
+            deadline_seconds=self._settings.deadline_seconds,
         )
 
     async def handle(self, message: Message, *, drain: asyncio.Event) -> None:

@@ -26,7 +26,9 @@ from retrograde.runtime.errors import InvalidInputError
 tree = typer.Typer(help="Stored search trees: show, check and compare them.", no_args_is_help=True)
 app.add_typer(tree, name="tree")
 
-Place = Annotated[str, typer.Argument(metavar="FILE_OR_URL", help="A stored tree: a path or file:// URL.")]
+Place = Annotated[
+    str, typer.Argument(metavar="FILE_OR_URL", help="A stored tree, or the folder of an unfinished one's log.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
 
@@ -55,7 +57,7 @@ def show(
 
 @tree.command(epilog="Example: `retrograde tree check build/demo/trees/*.pb`")
 def check(
-    places: Annotated[list[str], typer.Argument(metavar="FILE_OR_URL...", help="Stored trees.")],
+    places: Annotated[list[str], typer.Argument(metavar="FILE_OR_URL...", help="Stored trees, or folders of logs.")],
     *,
     as_json: AsJson = False,
 ) -> None:

@@ -20,7 +20,7 @@ from retrograde.core.settings import SearchSettings
 from retrograde.core.tree import Node, NodeOrigin, SearchTree
 from retrograde.wire.convert import tree_to_proto
 from services.search.driver import Driver, NoLog
-from tests.unit.search.search_fakes import COUNTDOWN, ScriptedPolicy, TaskVerifier
+from tests.unit.search.search_fakes import COUNTDOWN, Run, ScriptedPolicy, TaskVerifier, delivered, problems
 
 Command = Callable[..., tuple[int, str, str]]
 SMALL = SearchSettings(num_iterations=12, num_actions=3, num_rollouts=2)
@@ -186,6 +186,47 @@ def test_show_tells_figures_path_and_nodes(command: Command, tmp_path: Path) -> 
     assert told["nodes"][0]["step"] == tree.nodes[1].step
     assert told["statistics"]["nodes"] == len(tree.nodes)
     assert told["best_path"] == best_path(tree)
+
+
+@pytest.mark.parametrize("num_calls", [1, 2, 5, 7])
+def test_an_unfinished_tree_is_read_from_its_log(command: Command, tmp_path: Path, num_calls: int) -> None:
+    """Killed after so many calls, it is sound, has their iterations and costs, and is shown like a stored one."""
+    folder = left_unfinished(tmp_path, num_calls)
+    status, said, _ = command("show", folder, "--json")
+    figures = json.loads(said)["statistics"]
+    assert status == 0
+    assert (figures["iterations"], figures["policy version"], figures["seed"]) == (num_calls // 2, 4, 7)
+    assert figures["prompt tokens"] == 10 * num_calls
+    assert command("check", folder)[:2] == (0, "1 sound\n")
+
+
+def test_a_log_whose_run_is_not_there_is_refused(command: Command, tmp_path: Path) -> None:
+    """Without the recipe nobody knows what was asked; the message names the file that is missing."""
+    folder = left_unfinished(tmp_path, 2)
+    folder.parent.parent.joinpath("recipe.json").unlink()
+    status, _, said = command("show", folder)
+    assert status == 2
+    assert "the log cannot be replayed" in said
+    assert "recipe.json" in said
+
+
+def left_unfinished(folder: Path, num_calls: int) -> Path:
+    """The folder of the log of a tree whose worker was killed once so many of its calls were logged."""
+
+    async def kill() -> None:
+        policy = ScriptedPolicy(blocks_at=num_calls)
+        task = asyncio.create_task(run.worker(policy).handle(delivered(problem), drain=asyncio.Event()))
+        while policy.num_asked <= num_calls:
+            assert not task.done()
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.wait({task})
+
+    run, (problem,) = Run(folder), problems(1)
+    run.store.put("runs/r/problems/search.jsonl", json.dumps(dataclasses.asdict(problem)).encode())
+    asyncio.run(kill())
+    run.broker.close()
+    return folder / "store/runs/r/tree-logs" / problem.id
 
 
 @pytest.mark.parametrize(

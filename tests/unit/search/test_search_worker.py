@@ -179,7 +179,7 @@ async def test_drain_does_not_wait_for_a_call_that_never_ends(run: Run) -> None:
 
 
 async def test_tree_that_stands_still_in_a_living_worker_is_taken_up_again_from_its_log(run: Run) -> None:
-    """After `tree_seconds` its worker lets go, though the broker hears from it; no call is asked twice."""
+    """After `deadline_seconds` its worker lets go, though the broker hears from it; no call is asked twice."""
 
     class HangsOnce(ScriptedPolicy):
         async def generate(self, prompt: Prompt, sampling: Sampling, **pin: Any) -> Generation:
@@ -191,7 +191,7 @@ async def test_tree_that_stands_still_in_a_living_worker_is_taken_up_again_from_
     (problem,) = problems(1)
     run.queue(problem)
     policy = HangsOnce()
-    settings = SETTINGS.model_copy(update={"tree_seconds": 0.5})
+    settings = SETTINGS.model_copy(update={"deadline_seconds": 0.5})
     await consumed(run.worker(policy, settings), lambda: run.broker.lag(PROBLEMS_TOPIC, "search") == 0)
     assert run.tree(problem).num_iterations == 6
     assert len(policy.seeds) == len(set(policy.seeds))

@@ -15,8 +15,8 @@ from retrograde.runtime.adapters import open_store
 from retrograde.runtime.errors import FencedError
 from retrograde.runtime.objects import ObjectStore
 from retrograde.v1 import tree_log_pb2
+from retrograde.wire.records import Record, record_from_proto, record_to_proto
 from services.search import tree_log
-from services.search.records import Record, record_from_proto, record_to_proto
 from services.search.tree_log import SEGMENT_RECORDS, TreeLog
 
 PREFIX = "runs/r/tree-logs/p/"

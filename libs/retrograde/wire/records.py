@@ -1,4 +1,4 @@
-"""One finished call, as it is logged and fed."""
+"""One finished call of a search, as it is logged and fed."""
 
 from __future__ import annotations
 
