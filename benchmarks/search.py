@@ -27,13 +27,12 @@ from retrograde.recipe.recipe import Policy, Problems, ProblemSource, Recipe
 from retrograde.runtime.adapters import open_broker, open_store
 from retrograde.v1 import messages_pb2
 from retrograde.wire.convert import problem_to_proto
-from services.search.worker import NUM_PARTITIONS, PROBLEMS_TOPIC
+from retrograde.wire.topics import NUM_PARTITIONS, PROBLEMS_TOPIC
 
 _ROOT = Path(__file__).resolve().parents[1]
 _NUM_TREES = 320
 _LOOK_SECONDS = 0.02
 _PATIENCE_SECONDS = 300.0
-_RECIPE_KEY = "runs/bench/recipe.json"
 _RECIPE = Recipe(
     name="bench",
     seed=1,
@@ -54,20 +53,22 @@ class _Batches:
         """Trees per second."""
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            _queue(folder, self._problems)
+            queue(f"sqlite://{folder}/broker.db", f"file://{folder}/store", "bench", _RECIPE, self._problems)
             with _workers(folder, num_workers):
                 return _rate(folder / "store/runs/bench/trees")
 
 
-def _queue(folder: Path, batch: Sequence[Problem]) -> None:
-    open_store(f"file://{folder}/store").put(_RECIPE_KEY, _RECIPE.model_dump_json().encode())
-    with contextlib.closing(open_broker(f"sqlite://{folder}/broker.db")) as broker:
+def queue(broker_url: str, store_url: str, run_id: str, recipe: Recipe, batch: Sequence[Problem]) -> None:
+    """Puts the recipe of a run in the store and its problems on the topic."""
+    recipe_key = f"runs/{run_id}/recipe.json"
+    open_store(store_url).put(recipe_key, recipe.model_dump_json().encode())
+    with contextlib.closing(open_broker(broker_url)) as broker:
         broker.create_topic(PROBLEMS_TOPIC, NUM_PARTITIONS)
         for problem in batch:
             message = messages_pb2.ProblemQueued(
-                run_id="bench", problem=problem_to_proto(problem), settings_key=_RECIPE_KEY
+                run_id=run_id, problem=problem_to_proto(problem), settings_key=recipe_key
             )
-            broker.publish(PROBLEMS_TOPIC, problem.id, message.SerializeToString())
+            broker.publish(PROBLEMS_TOPIC, f"{run_id}/{problem.id}", message.SerializeToString())
 
 
 @contextlib.contextmanager

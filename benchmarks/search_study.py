@@ -2,8 +2,8 @@
 
 Every search asks the same served model, on countdown with four numbers (three are searched out by some twenty calls),
 until it has generated `--tokens` per problem; after each reply the tokens spent and whether a right answer is known are
-written down, so one run gives the whole curve. Gumbel plans for its budget and is therefore run once per budget. Leaves
-build/search_study.json and prints the table.
+written down, so one run gives the whole curve. Gumbel plans for its budget and is therefore run once per budget. Prints
+the table and leaves it in a file; the arms that `--only` leaves out keep the rows they have there.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -43,6 +44,8 @@ BUDGETS = (200, 400, 800)
 MAX_SAMPLES_IN_FLIGHT = 384
 ANSWER_SECONDS = 300.0
 _SEED = 11
+
+Row = dict[str, object]
 
 
 @dataclass(slots=True)
@@ -69,6 +72,7 @@ def arms(tokens: int) -> list[Arm]:
     """What is compared: one anytime run each, Gumbel once per budget."""
     changes: dict[str, dict[str, object]] = {
         "puct": {},
+        "puct, every child": {"evaluate": "children"},
         "uct": {"selection": "uct"},
         "best_first": {"algorithm": "best_first"},
         "beam": {"algorithm": "beam"},
@@ -128,7 +132,7 @@ class Study:
         return Reply(generation.completions, grades)
 
 
-def summary(name: str, curves: Sequence[Curve], budgets: Sequence[int]) -> dict[str, object]:
+def summary(name: str, curves: Sequence[Curve], budgets: Sequence[int]) -> Row:
     """Solve rate with its interval at each budget."""
     rates = {}
     for budget in budgets:
@@ -138,7 +142,7 @@ def summary(name: str, curves: Sequence[Curve], budgets: Sequence[int]) -> dict[
     return {"arm": name, "problems": len(curves), "solved_at_tokens": rates, "mean_tokens": spent}
 
 
-def table(rows: Sequence[dict[str, object]], budgets: Sequence[int]) -> Table:
+def table(rows: Sequence[Row], budgets: Sequence[int]) -> Table:
     """A row per arm, a column per budget."""
     drawn = Table("search", *(f"{budget} tokens" for budget in budgets), "tokens used")
     for row in rows:
@@ -148,14 +152,14 @@ def table(rows: Sequence[dict[str, object]], budgets: Sequence[int]) -> Table:
     return drawn
 
 
-def _cell(rate: dict[str, object] | None) -> str:
+def _cell(rate: Any) -> str:
     if rate is None:
         return ""
-    low, high = rate["ci95"]  # type: ignore[misc]
-    return f"{100 * float(str(rate['solved'])):.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    low, high = rate["ci95"]
+    return f"{100 * rate['solved']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-async def study(client: InferenceClient, tokens: int, count: int, only: Sequence[str]) -> list[dict[str, object]]:
+async def study(client: InferenceClient, tokens: int, count: int, only: Sequence[str]) -> list[Row]:
     """All arms, one after the other."""
     problems = TASK.problems(PROBLEMS | {"count": count}, "evaluate", 0)
     budgets = [budget for budget in BUDGETS if budget <= tokens]
@@ -180,18 +184,27 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=800, help="generated tokens per problem and search")
     parser.add_argument("--problems", type=int, default=300, help="held-out problems")
     parser.add_argument("--only", nargs="*", default=[], help="arms whose name begins with one of these")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="where the rows are kept")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         settings = {"checkpoint": str(ROOT / "models/countdown4-base"), "store": f"file://{folder}/store"}
         with running_inference(write_settings(Path(folder), settings)) as inference:
             rows = served(inference, chosen)
-    OUTPUT.parent.mkdir(exist_ok=True)
-    OUTPUT.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    Console(width=130).print(table(rows, [budget for budget in BUDGETS if budget <= chosen.tokens]))
+    Console(width=130).print(table(write(chosen.output, rows), [each for each in BUDGETS if each <= chosen.tokens]))
     return 0
 
 
-def served(inference: Inference, chosen: argparse.Namespace) -> list[dict[str, object]]:
+def write(output: Path, rows: Sequence[Row]) -> list[Row]:
+    """Puts `rows` in the file, in the place of those of the same arms over as many problems; returns all."""
+    known: list[Row] = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else []
+    merged = {row["arm"]: row for row in known if row["problems"] == rows[0]["problems"]}
+    merged |= {row["arm"]: row for row in rows}
+    output.parent.mkdir(exist_ok=True)
+    output.write_text(json.dumps(list(merged.values()), indent=1) + "\n", encoding="utf-8")
+    return list(merged.values())
+
+
+def served(inference: Inference, chosen: argparse.Namespace) -> list[Row]:
     """The study on the connection of `inference`."""
     return inference.run(lambda client: study(client, chosen.tokens, chosen.problems, chosen.only))
 
