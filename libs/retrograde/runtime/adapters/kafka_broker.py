@@ -17,6 +17,7 @@ from retrograde.runtime.adapters.kafka_consumer import KafkaTopicConsumer
 from retrograde.runtime.adapters.kafka_topics import OVERHEAD_BYTES, KafkaTopics
 from retrograde.runtime.adapters.limits import check_name, check_size, check_topic, max_bytes
 from retrograde.runtime.broker import DLQ_SUFFIX
+from retrograde.runtime.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +44,7 @@ class KafkaBroker:
         self._known: set[str] = set()
         self._lock = threading.Lock()
         self._producer: KafkaProducer | None = None
+        self._is_closed = False
 
     def create_topic(self, topic: str, num_partitions: int) -> None:
         """Makes the topic and its dead-letter topic; what exists stays as it is."""
@@ -74,6 +76,9 @@ class KafkaBroker:
         """Sends what is under way and disconnects; calling again does nothing."""
         with self._lock:
             producer, self._producer = self._producer, None
+            was_closed, self._is_closed = self._is_closed, True
+        if was_closed:
+            return
         with answering(self._settings, "closing"):
             if producer:
                 producer.close(_CLOSE_SECONDS)
@@ -87,6 +92,8 @@ class KafkaBroker:
 
     def _opened_producer(self) -> KafkaProducer:
         with self._lock:
+            if self._is_closed:
+                raise UnavailableError(f"broker: {self._settings.url!r} was closed by this process; open it again")
             if self._producer is None:
                 self._producer = opened(
                     KafkaProducer,

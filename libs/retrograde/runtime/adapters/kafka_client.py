@@ -26,7 +26,6 @@ REQUEST_SECONDS = 10.0
 _BOOTSTRAP_SECONDS = 10.0
 _RECONNECT_SECONDS = 1.0
 T = TypeVar("T")
-_NOT_LET_IN = (kafka_errors.SaslAuthenticationFailedError, kafka_errors.AuthorizationError)
 _BAD_INPUT = (
     kafka_errors.InvalidConfigurationError,
     kafka_errors.InvalidPartitionsError,
@@ -39,7 +38,7 @@ _BAD_INPUT = (
     kafka_errors.UnsupportedSaslMechanismError,
 )
 
-logging.getLogger("kafka").setLevel(logging.ERROR)  # each rebalance and each attempt to connect otherwise
+logging.getLogger("kafka").setLevel(logging.CRITICAL)  # a line for each attempt otherwise; what matters is raised
 
 
 def _options(settings: KafkaSettings) -> dict[str, Any]:
@@ -87,13 +86,6 @@ def open_admin(settings: KafkaSettings) -> KafkaAdminClient:
     kafka_door.knock(settings)
     try:
         return opened(KafkaAdminClient, settings)
-    except _NOT_LET_IN as error:
-        raise InvalidInputError(
-            f"broker: {settings.url!r}: the cluster refuses the user or the password ({_words(error)}); see "
-            "username_file, password_file and mechanism"
-        ) from error
-    except kafka_errors.UnsupportedSaslMechanismError as error:
-        raise meaning(settings, f"mechanism {settings.mechanism}", error) from error
     except kafka_errors.KafkaError as error:
         raise kafka_door.why_shut(settings) from error
 

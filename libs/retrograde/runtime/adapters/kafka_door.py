@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import struct
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from retrograde.runtime.errors import InvalidInputError, RetrogradeError, UnavailableError
 
@@ -46,15 +47,41 @@ def why_shut(settings: KafkaSettings) -> RetrogradeError:
     try:
         with _opened(settings, address) as door:
             door.settimeout(_LISTEN_SECONDS)
-            door.recv(1)
+            if settings.username_file:
+                return _why_refused(settings, address, _offered(door, settings.mechanism))
+            door.recv(1)  # what a client without the right certificate gets is an alert
     except ssl.SSLError as error:
         return _wrong(settings, f"{address} refuses the certificate of this client ({error.reason}); see cert_file")
-    except TimeoutError:
+    except RetrogradeError as error:
+        return error
+    except OSError:
         pass
-    except (OSError, RetrogradeError) as error:
-        return UnavailableError(f"broker: {settings.url!r}: {error}; call again")
     hint = "" if settings.username_file else "; if it wants a password, add username_file=/PATH&password_file=/PATH"
     return UnavailableError(f"broker: {settings.url!r}: {address} opens but does not answer{hint}")
+
+
+def _why_refused(settings: KafkaSettings, address: str, offered: list[str]) -> InvalidInputError:
+    if settings.mechanism not in offered:
+        known = ", ".join(offered) or "none: leave out username_file and password_file"
+        return _wrong(settings, f"mechanism {settings.mechanism} is not offered by {address}; it offers {known}")
+    return _wrong(settings, f"{address} refuses the user or the password; see username_file and password_file")
+
+
+def _offered(door: socket.socket, mechanism: str) -> list[str]:
+    """The SASL mechanisms of a broker, by Kafka's SaslHandshake request (API 17, version 1). Raises OSError."""
+    name = mechanism.encode()
+    request = struct.pack(">hhihh", 17, 1, 0, 0, len(name)) + name
+    door.sendall(struct.pack(">i", len(request)) + request)
+    answer = door.makefile("rb")
+    _, _, _, count = struct.unpack(">iihi", _exactly(answer, 14))
+    return [_exactly(answer, struct.unpack(">h", _exactly(answer, 2))[0]).decode() for _ in range(count)]
+
+
+def _exactly(answer: BinaryIO, num_bytes: int) -> bytes:
+    data = answer.read(num_bytes)
+    if len(data) < num_bytes:
+        raise ConnectionResetError("the broker closed the connection")
+    return data
 
 
 @contextlib.contextmanager
