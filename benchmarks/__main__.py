@@ -13,13 +13,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import inference, lockstep, search, search_cpu, verifier
+from benchmarks import broker_scaling, inference, lockstep, search, search_cpu, verifier
 from benchmarks.bench import Bench
 from benchmarks.choosing import UnknownBenchError, choose
 from benchmarks.pairs import Result, measure
 from benchmarks.table import table, write_json
 
-FAMILIES = (verifier.BENCHES, inference.BENCHES, search.BENCHES, search_cpu.BENCHES, lockstep.BENCHES)
+FAMILIES = (
+    verifier.BENCHES,
+    inference.BENCHES,
+    search.BENCHES,
+    search_cpu.BENCHES,
+    lockstep.BENCHES,
+    broker_scaling.BENCHES,
+)
 OUTPUT = Path("build/bench.json")
 TABLE_COLUMNS = 110
 
