@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import signal
 import sys
 import tempfile
 import time
@@ -43,6 +44,23 @@ def hang(url: str, topic: str, group: str) -> None:
         await asyncio.sleep(3600)
 
     asyncio.run(consume(open_broker(url), topic, group, handle, drain=asyncio.Event(), max_in_flight=2))
+
+
+def work(url: str, topic: str, group: str, store_url: str) -> None:
+    """A worker that stores each message's value under its key after 50 ms, and then says the key; SIGTERM drains it."""
+    store = open_store(store_url)
+
+    async def handle(message: Message) -> None:
+        await asyncio.sleep(0.05)
+        store.put(f"done/{message.key}", message.value)
+        say(message.key)
+
+    async def run() -> None:
+        drain = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, drain.set)
+        await consume(open_broker(url), topic, group, handle, drain=drain, max_in_flight=4)
+
+    asyncio.run(run())
 
 
 def hold(url: str, topic: str, group: str) -> None:
@@ -84,6 +102,7 @@ if __name__ == "__main__":
     programs: dict[str, Callable[..., None]] = {
         "publish": publish,
         "hang": hang,
+        "work": work,
         "hold": hold,
         "put": put,
         "upload": upload,

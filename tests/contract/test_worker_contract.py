@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
+from retrograde.runtime.adapters import open_store
 from retrograde.runtime.errors import InvalidInputError
 from retrograde.runtime.worker import consume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from contract_child import Child
 
@@ -107,3 +110,23 @@ async def test_two_loops_and_a_killed_process_handle_every_message(
     await asyncio.wait_for(running, 20)
     assert handled == {str(number) for number in range(60)}
     assert broker.lag(topic, "group") == 0
+
+
+async def test_processes_that_join_leave_and_die_all_the_time_do_every_task(
+    broker: Broker, broker_url: str, topic: str, spawn: Callable[..., Child], tmp_path: Path
+) -> None:
+    """From one worker to four: one drained and one killed at each change; each task has one effect, none is missing."""
+    store_url = f"file://{tmp_path}/done"
+    for number in range(400):
+        broker.publish(topic, f"k{number}", str(number).encode())
+    workers = [spawn("work", broker_url, topic, "group", store_url)]
+    for leave in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
+        workers += [spawn("work", broker_url, topic, "group", store_url) for _ in range(2)]
+        await asyncio.to_thread(workers[-1].line)
+        workers.pop(0).signal(leave)
+    async with asyncio.timeout(60):
+        while await asyncio.to_thread(broker.lag, topic, "group"):
+            await asyncio.sleep(0.05)
+    store = open_store(store_url)
+    done = {key: store.get(key).decode() for key in store.list("done/")}
+    assert done == {f"done/k{number}": str(number) for number in range(400)}
