@@ -4,7 +4,7 @@
     inference-throughput-smollm2  the same with SmolLM2-135M on word problems
     inference-siblings            requests for n = k completions, one after the other
     inference-siblings-smollm2    the same with SmolLM2-135M on word problems
-    inference-prefill             prompt tokens computed against the distinct ones (prompts of some 300 tokens)
+    inference-prefill             prompt tokens computed against the trees' distinct tokens (prompts of some 300)
 
 Both arms get the same prompts (text), parameters and seeds under the same engine settings, new ones for each pair, and
 stop by the same token ids; the bare engine makes no text. Both are warm; while one works the other waits for input.
@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.bare_engine import BareEngine, running_bare_engine
@@ -67,14 +67,15 @@ class _Replay:
 
 
 class _Prefill:
-    """Prompt tokens the engine computed for all sequences, and the distinct ones: the nodes of the prompts' trie."""
+    """Prompt tokens the engine computed, and the distinct tokens of the trees: the trie of prompts and completions."""
 
     def __init__(self, service: Inference) -> None:
         self._service = service
-        self._seen: set[tuple[int, ...]] = set()
+        self._prompts: set[tuple[int, ...]] = set()
+        self._sequences = 0
         self.computed = 0.0
         self.distinct = 0.0
-        self._sequences = 0
+        self.distinct_prompt = 0.0
 
     def replay(self, repetition: int) -> None:
         """New problems. What they share with earlier ones is cached, and not counted as distinct again."""
@@ -82,15 +83,29 @@ class _Prefill:
         before = self._service.prefilled_tokens()
         _, answers = self._service.replay(asked)
         self.computed = self._service.prefilled_tokens() - before
-        prompts = {tuple(answer.prompt_token_ids.tolist()) for answer in answers}
-        prefixes = {prompt[:end] for prompt in prompts for end in range(1, len(prompt) + 1)}
-        self.distinct = len(prefixes - self._seen)
-        self._seen |= prefixes
+        prompts = _prefixes(answer.prompt_token_ids.tolist() for answer in answers)
+        told = _prefixes(
+            [*answer.prompt_token_ids.tolist(), *each.token_ids.tolist()]
+            for answer in answers
+            for each in answer.completions
+        )
+        self.distinct_prompt = len(prompts - self._prompts)
+        self.distinct = len((told | prompts) - self._prompts)
+        self._prompts |= prompts
         self._sequences = sum(each.num_sequences for each in asked)
 
     def note(self) -> str:
-        """Why it is not 1."""
-        return f"{self._sequences} sequences; each computes its prompt's tokens after the last whole cache block again"
+        """What is computed twice."""
+        return (
+            f"{self._sequences} sequences, each computes its prompt's tokens after the last whole cache block again; "
+            f"of the distinct tokens {self.distinct_prompt:.0f} are of prompts: "
+            f"{self.computed / self.distinct_prompt:.1f} computed for each of these"
+        )
+
+
+def _prefixes(sequences: Iterable[Sequence[int]]) -> set[tuple[int, ...]]:
+    """The nodes of the sequences' trie."""
+    return {tuple(sequence[:end]) for sequence in sequences for end in range(1, len(sequence) + 1)}
 
 
 @contextlib.contextmanager
