@@ -1,0 +1,125 @@
+"""A real Kafka that is stopped, killed and frozen under its clients: calls end, and go on when it is back."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from retrograde.runtime.adapters import kafka_broker, kafka_client, open_broker
+from retrograde.runtime.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from retrograde.cli.servers.kafka_server import KafkaServer
+    from retrograde.runtime.broker import Broker, Message
+
+pytestmark = pytest.mark.kafka
+TOPIC = "t"
+
+
+@pytest.fixture
+def broker(own_kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Broker]:
+    """With less patience than production has."""
+    monkeypatch.setattr(kafka_broker, "PUBLISH_SECONDS", 3.0)
+    monkeypatch.setattr(kafka_client, "REQUEST_SECONDS", 2.0)
+    broker = open_broker(own_kafka.url + "?session_seconds=2")
+    broker.create_topic(TOPIC, 2)
+    yield broker
+    broker.close()
+
+
+def patiently(call: Callable[[], object], seconds: float = 30.0) -> None:
+    """Calls until it is not unavailable any more."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            call()
+        except UnavailableError:
+            assert time.monotonic() < end, "it stayed unavailable"
+        else:
+            return
+
+
+def all_values(broker: Broker, count: int) -> set[bytes]:
+    consumer = broker.consumer(TOPIC, uuid.uuid4().hex)
+    got: list[Message] = []
+    end = time.monotonic() + 30
+    while len(got) < count and time.monotonic() < end:
+        got += consumer.poll(0.5, 100)
+    consumer.close()
+    return {message.value for message in got}
+
+
+@pytest.mark.parametrize("down", ["kill", "freeze"])
+def test_every_call_ends_while_the_broker_is_away(own_kafka: KafkaServer, broker: Broker, down: str) -> None:
+    """Killed or frozen: publish, commit, lag, consumer and close raise UnavailableError or return, and none hangs."""
+    broker.publish(TOPIC, "k", b"1")
+    consumer = broker.consumer(TOPIC, "g")
+    (message,) = consumer.poll(20)
+    getattr(own_kafka, down)()
+    calls: list[Callable[[], object]] = [
+        lambda: broker.publish(TOPIC, "k", b"2"),
+        lambda: consumer.commit(message),
+        lambda: broker.lag(TOPIC, "g"),
+        lambda: broker.create_topic("u", 1),
+        lambda: broker.consumer(TOPIC, "h"),
+    ]
+    for call in calls:
+        started = time.monotonic()
+        with pytest.raises(UnavailableError):
+            call()
+        assert time.monotonic() - started < 30
+    assert consumer.poll(0.1) == []
+    consumer.close()
+    if down == "freeze":
+        own_kafka.thaw()
+
+
+def test_clients_go_on_when_the_broker_is_back(own_kafka: KafkaServer, broker: Broker) -> None:
+    """After a kill and a restart the same producer, consumer and admin client work; nothing acknowledged is lost."""
+    broker.publish(TOPIC, "k", b"before")
+    consumer = broker.consumer(TOPIC, "g")
+    (before,) = consumer.poll(20)
+    own_kafka.kill()
+    with pytest.raises(UnavailableError):
+        broker.publish(TOPIC, "k", b"lost or not")
+    own_kafka.start()
+    patiently(lambda: broker.publish(TOPIC, "k", b"after"))
+    end = time.monotonic() + 30
+    got = [before]
+    while got[-1].value != b"after" and time.monotonic() < end:
+        got += consumer.poll(0.5, 10)
+    patiently(lambda: consumer.commit(got[-1]))
+    assert broker.lag(TOPIC, "g") == 0
+    consumer.close()
+
+
+def test_a_restart_under_several_writers_loses_nothing(own_kafka: KafkaServer, broker: Broker) -> None:
+    """Three threads publish through one producer while the broker restarts: what was acknowledged is there."""
+    acknowledged: set[bytes] = set()
+    stop = threading.Event()
+
+    def write(name: str) -> None:
+        number = 0
+        while not stop.is_set():
+            value = f"{name}-{number}".encode()
+            patiently(lambda value=value: broker.publish(TOPIC, name, value), 60)  # type: ignore[misc]
+            acknowledged.add(value)
+            number += 1
+
+    writers = [threading.Thread(target=write, args=(name,)) for name in "abc"]
+    for writer in writers:
+        writer.start()
+    own_kafka.restart()
+    time.sleep(2)
+    stop.set()
+    for writer in writers:
+        writer.join(90)
+    assert acknowledged
+    missing = acknowledged - all_values(broker, len(acknowledged))
+    assert missing == set()
