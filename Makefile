@@ -11,7 +11,7 @@ BUF    := $(CACHE)/buf-$(BUF_VERSION)/node_modules/.bin/buf
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RETROGRADE_BUF := $(BUF)
 
-.PHONY: help setup servers services-up services-down demo demo-smollm2 test test-fast bench fuzz base-model protos fmt lint types layers size verifier-accuracy requirements clean
+.PHONY: help setup servers services-up services-down demo demo-smollm2 test test-fast bench chaos fuzz base-model protos fmt lint types layers size verifier-accuracy requirements clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ test-fast: setup ## the tests that need Python only
 
 bench: setup ## figures against others and against bounds, into build/bench.json; ONLY=name,... for some
 	$(BIN)/python -m benchmarks $(ONLY)
+
+chaos: $(STAMP) ## simulated schedules of faults, and bugs planted to be caught, into build/chaos.json; SCHEDULES=1000 SEED=0
+	$(BIN)/python tools/chaos.py --schedules $(or $(SCHEDULES),1000) --seed $(or $(SEED),0)
 
 fuzz: $(FUZZ)/.installed ## the grader against a fuzzer that watches coverage (Linux); SECONDS=600
 	$(FUZZ)/bin/python tools/fuzz_grader.py $(or $(SECONDS),600)
