@@ -120,7 +120,7 @@ class Member:
             try:
                 consumer.commit(message)
             except FencedError as error:
-                _log.info("partition moved", topic=self._topic, reason=str(error))
+                _log.debug("commit fenced", topic=self._topic, reason=str(error))
             else:
                 committed.append(message)
         return committed

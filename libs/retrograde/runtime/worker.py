@@ -47,6 +47,7 @@ DEADLINE_SECONDS = 3600.0
 _POLL_SECONDS = 0.2
 _KEEP_ALIVE_SECONDS = 1.0
 _COMMIT_EVERY_SECONDS = 0.1
+_FENCED_SECONDS = 5.0
 _MIN_STANDSTILL_SECONDS = 60.0
 _LONGEST_PAUSE_SECONDS = 2.0  # while the broker is away
 _MAX_IN_HAND = 10_000  # what is done behind a slow message of its partition included
@@ -107,6 +108,7 @@ class _Loop:
     ledger: Ledger = field(default_factory=Ledger)
     tasks: dict[asyncio.Task[Outcome], Message] = field(default_factory=dict)
     leaving: dict[tuple[int, int], asyncio.Task[Outcome]] = field(default_factory=dict)
+    fenced_since: dict[int, float] = field(default_factory=dict)
     committed_at: float = 0.0
 
     async def run(self) -> None:
@@ -134,9 +136,9 @@ class _Loop:
         return max(0, min(room, _MAX_IN_HAND - len(self.ledger)))
 
     async def _step(self, room: int) -> None:
-        turn = await self.member.turn(self._due(), _POLL_SECONDS if room else 0.0, room)
-        for message in turn.committed:
-            self.ledger.committed(message)
+        due = self._due()
+        turn = await self.member.turn(due, _POLL_SECONDS if room else 0.0, room)
+        self._note_commits(due, turn.committed)
         for partition in self.ledger.partitions - turn.held:
             self._let_go(partition)
         for message in turn.messages:
@@ -150,6 +152,17 @@ class _Loop:
             return ()
         self.committed_at = now
         return self.ledger.committable()
+
+    def _note_commits(self, due: Sequence[Message], committed: Sequence[Message]) -> None:
+        """A commit that stays fenced although the partition is held: another member had it, and committed it."""
+        now = asyncio.get_running_loop().time()
+        taken = {message.partition for message in committed}
+        for message in due:
+            is_taken = message.partition in taken
+            since = now if is_taken else self.fenced_since.setdefault(message.partition, now)
+            if is_taken or now - since > _FENCED_SECONDS:
+                self.ledger.committed(message)
+                self.fenced_since.pop(message.partition, None)
 
     def _begin(self, message: Message) -> None:
         delivery = self.ledger.begin(message)
@@ -170,6 +183,7 @@ class _Loop:
         REVOKED.labels(self.attempts.topic).inc()
         _log.info("partition lost", topic=self.attempts.topic, partition=partition)
         self.ledger.forget(partition)
+        self.fenced_since.pop(partition, None)
         for task, message in self.tasks.items():
             if message.partition == partition:
                 task.cancel()

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from retrograde.runtime import member as members
+from retrograde.runtime import worker
 from retrograde.runtime.broker import Message
 from retrograde.runtime.errors import FencedError, RetrogradeError, UnavailableError
 from retrograde.runtime.member import joined
 from retrograde.runtime.worker import consume
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Scripted:
     refusals: list[Exception] = field(default_factory=list)
     join_refusals: list[Exception] = field(default_factory=list)
     commits: list[tuple[int, int]] = field(default_factory=list)
-    polled_at: list[float] = field(default_factory=list)
+    polls: list[int] = field(default_factory=list)
     closed: bool = False
 
     def consumer(self, topic: str, group: str) -> Scripted:
@@ -40,7 +41,7 @@ class Scripted:
         return self
 
     def poll(self, timeout_seconds: float, max_messages: int = 1) -> list[Message]:
-        self.polled_at.append(time.monotonic())
+        self.polls.append(max_messages)
         taken, self.ready = self.ready[:max_messages], self.ready[max_messages:]
         if not taken:
             time.sleep(min(timeout_seconds, 0.01))
@@ -166,6 +167,20 @@ async def test_a_fenced_commit_is_asked_again_while_the_partition_is_held() -> N
     assert (broker.commits, handler.events) == ([(0, 5)], ["begin 0/5", "end 0/5"])
 
 
+async def test_a_commit_that_stays_fenced_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another member had the partition in between and committed: it is not asked for ever, and later commits are."""
+    monkeypatch.setattr(worker, "_FENCED_SECONDS", 0.0)
+    broker, handler = Scripted(ready=messages(0, [5]), refusals=[FencedError("moved"), FencedError("moved")]), Handler()
+    task, drain = start(broker, handler)
+    async with asyncio.timeout(10):
+        while broker.refusals:
+            await asyncio.sleep(0.01)
+    broker.ready = messages(0, [6])
+    await handler.until("end 0/6")
+    await end(task, drain)
+    assert broker.commits == [(0, 6)]
+
+
 async def test_a_broker_that_is_away_at_the_start_is_waited_for() -> None:
     """Two refused joins, then the message is handled."""
     broker, handler = Scripted(ready=messages(0, [5])), Handler()
@@ -176,24 +191,28 @@ async def test_a_broker_that_is_away_at_the_start_is_waited_for() -> None:
     assert broker.commits == [(0, 5)]
 
 
+def hold_up_until(condition: Callable[[], bool]) -> None:
+    """Blocks the event loop meanwhile; fails after ten seconds."""
+    give_up = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < give_up, "it never came true"
+        time.sleep(0.01)
+
+
 async def test_polls_go_on_while_the_event_loop_is_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler blocks the loop: the member's own thread keeps polling, and takes nothing."""
     monkeypatch.setattr(members, "IDLE_SECONDS", 0.05)
     broker, drain = Scripted(ready=messages(0, [5])), asyncio.Event()
 
     async def handle(_: Message) -> None:
-        began = time.monotonic()
-        broker.ready = messages(0, [6])
-        time.sleep(0.6)
-        during = [at for at in broker.polled_at if at > began]
-        seen.append((len(during), len(broker.ready)))
+        began, broker.ready = len(broker.polls), messages(0, [6])
+        hold_up_until(lambda: len(broker.polls) >= began + 3)
+        num_left.append(len(broker.ready))
         drain.set()
 
-    seen: list[tuple[int, int]] = []
+    num_left: list[int] = []
     await asyncio.wait_for(consume(broker, "t", "g", handle, drain=drain), 10)  # type: ignore[arg-type]
-    ((num_polls, num_left),) = seen
-    assert num_polls >= 3
-    assert num_left == 1
+    assert num_left == [1]
 
 
 async def test_a_loop_that_stands_still_gives_its_partitions_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +221,6 @@ async def test_a_loop_that_stands_still_gives_its_partitions_up(monkeypatch: pyt
     broker = Scripted()
     async with joined(broker, "t", "g", standstill_seconds=0.1) as member:  # type: ignore[arg-type]
         await member.turn([], 0.0, 1)
-        time.sleep(0.5)
-        assert broker.closed
+        hold_up_until(lambda: broker.closed)
         with pytest.raises(RetrogradeError, match="stood still"):
             await member.turn([], 0.0, 1)
