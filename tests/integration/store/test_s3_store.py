@@ -116,7 +116,7 @@ def test_a_killed_upload_is_found_and_forgotten(settings: S3Settings, store: S3S
 def test_transfers_are_bounded(
     settings: S3Settings, proxy: Proxy, behind: Callable[..., S3Store], tmp_path: Path
 ) -> None:
-    """Five files of three parts each: four bodies travel at a time, beside at most one question for each of four files."""
+    """Five files of three parts each: four bodies at a time, beside at most one question for each of four files."""
     names = [f"part{number}" for number in range(5)]
     folder = folder_of(tmp_path / "set", **dict.fromkeys(names, os.urandom(11_000_000)))
     through = behind()
@@ -197,7 +197,7 @@ def test_wrong_keys_are_named(settings: S3Settings, tmp_path: Path, name: str, t
 def test_a_bucket_that_is_gone_is_no_missing_object(store: S3Store, settings: S3Settings) -> None:
     """When somebody deletes the bucket, `get` names the bucket and does not pretend that only the object is missing."""
     store._client.ask(Request("DELETE"))
-    with pytest.raises(InvalidInputError, match=f"no bucket '{settings.bucket}'; create it"):
+    with pytest.raises(UnavailableError, match=f"no bucket '{settings.bucket}'; create it"):
         store.get("k")
 
 

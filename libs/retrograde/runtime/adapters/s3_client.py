@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import http
 import http.client
+import io
 import random
 import ssl
 import time
@@ -29,6 +30,7 @@ CHECKSUM = "x-amz-checksum-crc32c"
 WITH_CHECKSUM = {"x-amz-checksum-mode": "ENABLED"}
 """Asks the server to send along what it keeps as the object's checksum."""
 MAX_ATTEMPTS = 20
+_PIECE_BYTES = 1 << 18
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
 
@@ -46,10 +48,24 @@ Receive = Callable[[http.client.HTTPResponse, Mapping[str, str]], tuple[bytes, i
 
 
 def receive_whole(response: http.client.HTTPResponse, _: Mapping[str, str]) -> tuple[bytes, int]:
-    """Into memory."""
-    with cuts_named():
-        data = response.read()
-    return data, crc32c.crc32c(data)
+    """Into memory; a long body in pieces that are checked while the processor still has them at hand."""
+    num_bytes = response.length
+    if num_bytes is None or num_bytes <= _PIECE_BYTES:
+        with cuts_named():
+            data = response.read()
+        return data, crc32c.crc32c(data)
+    buffer, crc, start = io.BytesIO(), 0, 0
+    buffer.seek(num_bytes - 1)
+    buffer.write(b"\0")  # room for all of it, which getvalue hands out without a copy
+    with buffer.getbuffer() as view:
+        while start < num_bytes:
+            with cuts_named():
+                count = response.readinto(view[start : start + _PIECE_BYTES])
+            if not count:
+                raise CutError(f"{num_bytes - start} bytes are missing at the end of the answer")
+            crc = crc32c.crc32c(view[start : start + count], crc)
+            start += count
+    return buffer.getvalue(), crc
 
 
 def checksum(data: bytes) -> str:
@@ -75,8 +91,8 @@ class S3Client:
 
         Raises:
             NotFoundError: no such object.
-            InvalidInputError: keys, bucket, certificate or request are refused.
-            UnavailableError: it was tried for as long as it may be.
+            InvalidInputError: certificate or request are refused.
+            UnavailableError: it was tried for as long as it may be, or keys or bucket are no longer good.
             DataLossError: the bytes are not those of their checksum, each time.
         """
         try:

@@ -71,15 +71,19 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refuse
     return RefusedError(status, code, re.sub(r"\s+", " ", message).strip(), headers)
 
 
-def refusal(settings: S3Settings, key: str, refused: RefusedError) -> RetrogradeError:
-    """The error that tells the caller what is wrong and what to do about it."""
+def refusal(settings: S3Settings, key: str, refused: RefusedError, *, is_opening: bool = False) -> RetrogradeError:
+    """The error that tells the caller what is wrong and what to do about it.
+
+    Keys or a bucket that were good when the store was opened are not the fault of whatever is being handled.
+    """
+    wrong = InvalidInputError if is_opening else UnavailableError
     where = f"s3://{settings.bucket}/{settings.prefix}{key} at {settings.endpoint}"
     if refused.code == "NoSuchKey":
         return NotFoundError(f"no object {key!r}: {where}")
     if refused.code == "NoSuchBucket":
-        return InvalidInputError(f"store: {where}: no bucket {settings.bucket!r}; create it, or correct the URL")
+        return wrong(f"store: {where}: no bucket {settings.bucket!r}; create it, or correct the URL")
     if refused.is_about_keys:
-        return InvalidInputError(f"store: {_about_keys(settings, refused.code)}: {where}")
+        return wrong(f"store: {_about_keys(settings, refused.code)}: {where}")
     if (advice := _passing_advice(refused)) is not None:
         return UnavailableError(f"store: {where}: {refused}; {advice}")
     return InvalidInputError(f"store: {where}: {refused}; correct the URL or the key")

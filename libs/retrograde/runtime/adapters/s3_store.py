@@ -113,7 +113,7 @@ class S3Store:
             )
         except RefusedError as error:
             if error.code != "NoSuchBucket":
-                raise refusal(self._settings, "", error) from error
+                raise refusal(self._settings, "", error, is_opening=True) from error
             self._create()
 
     def _create(self) -> None:
@@ -124,4 +124,4 @@ class S3Store:
             self._client.attempt(Request("PUT", body=body))
         except RefusedError as error:
             if error.code != _OURS_ALREADY:
-                raise refusal(self._settings, "", error) from error
+                raise refusal(self._settings, "", error, is_opening=True) from error
