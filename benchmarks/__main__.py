@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import broker_scaling, inference, lockstep, search, search_cpu, verifier
+from benchmarks import broker, broker_scaling, inference, lockstep, search, search_cpu, store, verifier
 from benchmarks.bench import Bench
 from benchmarks.choosing import UnknownBenchError, choose
 from benchmarks.pairs import Result, measure
@@ -25,6 +25,8 @@ FAMILIES = (
     search.BENCHES,
     search_cpu.BENCHES,
     lockstep.BENCHES,
+    broker.BENCHES,
+    store.BENCHES,
     broker_scaling.BENCHES,
 )
 OUTPUT = Path("build/bench.json")

@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from kafka import KafkaProducer
+from kafka import errors as kafka_errors
 
 from retrograde.runtime.adapters.kafka_client import answering, open_admin, opened
 from retrograde.runtime.adapters.kafka_consumer import KafkaTopicConsumer
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from retrograde.runtime.adapters.kafka_settings import KafkaSettings
 
-PUBLISH_SECONDS = 30.0
+PUBLISH_SECONDS = 8.0
 """A message that is not durable after this is an UnavailableError; it may be there all the same."""
 _CLOSE_SECONDS = 10.0
 
@@ -57,9 +58,13 @@ class KafkaBroker:
         check_size(topic, key, value, given)
         self._need_topic(topic)
         encoded = [(name, text.encode()) for name, text in given.items()]
-        with answering(self._settings, f"topic {topic!r}"):
-            sent = self._opened_producer().send(topic, key=key.encode(), value=value, headers=encoded)
-            sent.get(PUBLISH_SECONDS)
+        producer = self._opened_producer()
+        try:
+            with answering(self._settings, f"topic {topic!r}"):
+                producer.send(topic, key=key.encode(), value=value, headers=encoded).get(PUBLISH_SECONDS)
+        except UnavailableError:
+            self._give_up(producer)
+            raise
 
     def consumer(self, topic: str, group: str) -> KafkaTopicConsumer:
         """Joins `group`; its partitions come while it polls."""
@@ -81,7 +86,7 @@ class KafkaBroker:
             return
         with answering(self._settings, "closing"):
             if producer:
-                producer.close(_CLOSE_SECONDS)
+                _end(producer, _CLOSE_SECONDS)
             self._admin.close()
 
     def _need_topic(self, topic: str) -> None:
@@ -90,8 +95,17 @@ class KafkaBroker:
             self._topics.partitions(topic)
             self._known.add(topic)
 
-    def _opened_producer(self) -> KafkaProducer:
+    def _give_up(self, producer: KafkaProducer) -> None:
+        """The next message gets a new one: kafka-python 3.0 may stay stuck after the broker was away."""
         with self._lock:
+            is_current = self._producer is producer
+            if is_current:
+                self._producer = None
+        if is_current:
+            _end(producer, 0.0)
+
+    def _opened_producer(self) -> KafkaProducer:
+        with self._lock, answering(self._settings, "connecting"):
             if self._is_closed:
                 raise UnavailableError(f"broker: {self._settings.url!r} was closed by this process; open it again")
             if self._producer is None:
@@ -107,3 +121,11 @@ class KafkaBroker:
                     metrics_enabled=False,
                 )
             return self._producer
+
+
+def _end(producer: KafkaProducer, seconds: float) -> None:
+    """Sends what is under way for so long; kafka-python then leaves its thread running, so what is left is dropped."""
+    try:
+        producer.close(seconds)
+    except kafka_errors.KafkaTimeoutError:
+        producer._sender.force_close()  # noqa: SLF001 - what `close` does when its own wait is over
