@@ -15,6 +15,7 @@ import contextlib
 import contextvars
 import heapq
 import itertools
+import math
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -130,6 +131,14 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         if not turn.is_cancelled and self._admit(turn):
             turn.context.run(turn.callback, *turn.args)
         return True
+
+    def next_at(self) -> float:
+        """When the next turn is taken."""
+        while self._timers and self._timers[0][2].is_cancelled:
+            heapq.heappop(self._timers)
+        if self._ready:
+            return self._now
+        return self._timers[0][0] if self._timers else math.inf
 
     def _jump(self) -> None:
         when, _, turn = heapq.heappop(self._timers)

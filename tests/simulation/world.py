@@ -234,16 +234,22 @@ class World:
     def arrive(self, owner: Incarnation, target: str) -> None:
         """A call of `owner` reaches a server. Raises KilledError or UnavailableError if it does not."""
         if self._nested < MOST_NESTED and self.weather.interleaved and self.rng.random() < self.weather.interleaved:
-            self._nested += 1
-            for _ in range(self.rng.randrange(20)):
-                self.step()
-            self._nested -= 1
+            self._let_others()
         if owner.parked is not None and self.rng.random() < 0.5:  # else it had left the process before
             self._wait_out(owner)
         if not owner.is_alive and self.rng.random() < 0.5:
             raise KilledError
         if self.loop.time() < self._away_until[target]:
             raise UnavailableError(f"{target}: away")
+
+    def _let_others(self) -> None:
+        """Others take turns first, unless nobody would for long."""
+        self._nested += 1
+        latest = self.loop.time() + LATE_SECONDS
+        for _ in range(self.rng.randrange(20)):
+            if self.loop.next_at() <= latest:
+                self.step()
+        self._nested -= 1
 
     def _wait_out(self, owner: Incarnation) -> None:
         """The thread is stalled with its process, or killed with it."""
