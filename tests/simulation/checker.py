@@ -66,6 +66,7 @@ class Log:
     durable: set[int] = field(default_factory=set)
     newest: str = ""
     taken_over_at: float = 0.0
+    is_gone: bool = False  # deleted: a put on its way may bring a stale segment back, which then looks like the newest
     listed: dict[str, frozenset[int]] = field(default_factory=dict)  # by cause: durable when it last looked
     by_cause: dict[str, Attempt] = field(default_factory=dict)  # the last
     by_rank: dict[str, Attempt] = field(default_factory=dict)
@@ -123,7 +124,7 @@ class Checker:
         if attempt is None:
             attempt = log.by_rank[rank] = Attempt(event.at, rank, log.listed.get(event.cause, frozenset()))
             if rank > log.newest:
-                log.newest, log.taken_over_at = rank, event.at
+                log.newest, log.taken_over_at, log.is_gone = rank, event.at, False
                 log.durable = set(attempt.known)  # what came after it looked was in flight
         log.by_cause[event.cause] = attempt
         records = tree_log_pb2.TreeLogSegment.FromString(event.detail).records
@@ -131,6 +132,12 @@ class Checker:
         if rank == log.newest:
             log.durable |= indices
         attempt.waiting -= indices
+
+    def _on_delete(self, event: Event) -> Iterator[str]:
+        folder, _, name = event.key.removeprefix(f"{self._prefix}/").partition("/")
+        if folder == "tree-logs":
+            self._logs[name.partition("/")[0]].is_gone = True
+        yield from ()
 
     def _on_list(self, event: Event) -> Iterator[str]:
         folder, _, rest = event.key.removeprefix(f"{self._prefix}/").partition("/")
@@ -156,7 +163,7 @@ class Checker:
         if len(attempt.waiting) > self._expected.task.max_in_flight:
             yield f"{problem_id}: {sorted(attempt.waiting)} are asked and not durable"
         since = max(log.taken_over_at, attempt.opened_at, self._awake_since.get(event.who, 0.0))
-        if attempt.rank < log.newest and event.at > since + FENCE_SECONDS:
+        if attempt.rank < log.newest and not log.is_gone and event.at > since + FENCE_SECONDS:
             yield f"{problem_id}: call {index} is asked, the tree was taken over at {log.taken_over_at:.3f}"
 
         part = self._partition(problem_id)

@@ -110,7 +110,8 @@ class Member:
         self._polled += consumer.poll(timeout_seconds, max(0, room - len(self._polled)))
         self._asked_at = time.monotonic()
         held = frozenset(consumer.assignment())
-        messages, self._polled = self._polled, []
+        messages = [message for message in self._polled if message.partition in held]
+        self._polled = []
         return Turn(committed, messages, held)
 
     def _commit(self, done: Sequence[Message]) -> list[Message]:
