@@ -96,7 +96,7 @@ def _open_small() -> Iterator[Arms]:
 
 @contextlib.contextmanager
 def _open_large(mebibytes: int, method: str) -> Iterator[Arms]:
-    data, count = os.urandom(mebibytes * _MIB), max(1, 128 // mebibytes)
+    data, count = os.urandom(mebibytes * _MIB), max(4, 128 // mebibytes)
     with _server() as (server, store), contextlib.closing(_Bare(server, "bare")) as bare:
         store.put("ours", data)
         bare.put(data)

@@ -31,6 +31,7 @@ WITH_CHECKSUM = {"x-amz-checksum-mode": "ENABLED"}
 """Asks the server to send along what it keeps as the object's checksum."""
 MAX_ATTEMPTS = 20
 _PIECE_BYTES = 1 << 18
+_MAX_PIECED_BYTES = 32 << 20  # memory for more is always fresh: to clear it first costs more than pieces save
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
 
@@ -48,9 +49,9 @@ Receive = Callable[[http.client.HTTPResponse, Mapping[str, str]], tuple[bytes, i
 
 
 def receive_whole(response: http.client.HTTPResponse, _: Mapping[str, str]) -> tuple[bytes, int]:
-    """Into memory; a long body in pieces that are checked while the processor still has them at hand."""
+    """Into memory; a body of middling length in pieces that are checked while the processor has them at hand."""
     num_bytes = response.length
-    if num_bytes is None or num_bytes <= _PIECE_BYTES:
+    if num_bytes is None or not _PIECE_BYTES < num_bytes <= _MAX_PIECED_BYTES:
         with cuts_named():
             data = response.read()
         return data, crc32c.crc32c(data)

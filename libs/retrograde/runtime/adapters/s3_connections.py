@@ -55,7 +55,11 @@ class Connections:
 
 
 def exchange(
-    connection: http.client.HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: bytes
+    connection: http.client.HTTPConnection,
+    method: str,
+    target: str,
+    headers: Mapping[str, str],
+    body: bytes | memoryview,
 ) -> http.client.HTTPResponse:
     """Sends a request and reads the head of its answer; the answer's own body is still to be read.
 
@@ -90,7 +94,7 @@ def _close_all(connections: list[http.client.HTTPConnection]) -> None:
             connections.pop().close()
 
 
-def _slices(body: bytes) -> Iterator[memoryview]:
+def _slices(body: bytes | memoryview) -> Iterator[memoryview]:
     """The body in pieces: the time-out of a socket is for each, not for all of it."""
     view = memoryview(body)
     for start in range(0, len(body), _SLICE_BYTES):

@@ -31,7 +31,7 @@ class Request:
     key: str = ""
     query: Mapping[str, str] | None = None
     headers: Mapping[str, str] | None = None
-    body: bytes = b""
+    body: bytes | memoryview = b""
 
 
 class Signer:
