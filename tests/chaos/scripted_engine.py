@@ -24,6 +24,9 @@ from retrograde.wire.convert import grade_to_proto, problem_from_proto
 from retrograde.wire.convert_rollout import generation_to_proto, sampling_from_proto
 from tests.unit.search.search_fakes import ScriptedPolicy, TaskVerifier
 
+VERSION = 4
+"""Of the scripted policy's answers."""
+
 
 class Inference(InferenceServiceServicer):
     """Writes each question down, then takes its time."""
@@ -33,6 +36,7 @@ class Inference(InferenceServiceServicer):
         self._seconds = seconds
         self._asked = asked
         self._policy = ScriptedPolicy()
+        self._checkpoint_key = ""
 
     async def Generate(self, request: inference_pb2.GenerateRequest, _context: object) -> Any:
         self._asked.write(f"{self._number} {request.sampling.seed}\n")
@@ -42,7 +46,11 @@ class Inference(InferenceServiceServicer):
         return generation_to_proto(await self._policy.generate(prompt, sampling_from_proto(request.sampling)))
 
     async def GetModel(self, _request: inference_pb2.GetModelRequest, _context: object) -> Any:
-        return inference_pb2.GetModelResponse()
+        return inference_pb2.GetModelResponse(checkpoint_key=self._checkpoint_key, policy_version=VERSION)
+
+    async def LoadWeights(self, request: inference_pb2.LoadWeightsRequest, _context: object) -> Any:
+        self._checkpoint_key = request.checkpoint_key
+        return inference_pb2.LoadWeightsResponse(policy_version=VERSION)
 
 
 class Verifier(VerifierServiceServicer):
