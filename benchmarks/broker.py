@@ -16,6 +16,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from kafka import KafkaConsumer, KafkaProducer
@@ -79,6 +80,7 @@ class _Comparison:
 
 
 async def _work(broker: Broker, source: str, target: str) -> float:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(NUM_IN_FLIGHT))  # as services do
     drain, begun, num_handled = asyncio.Event(), 0.0, 0
 
     async def handle(message: Message) -> None:

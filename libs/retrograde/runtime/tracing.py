@@ -10,9 +10,8 @@ missing or malformed is made new: whoever is at the start of a chain begins a tr
 from __future__ import annotations
 
 import contextlib
+import random
 import re
-import secrets
-import uuid
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -50,7 +49,7 @@ def trace_of(headers: Mapping[str, str]) -> Trace:
     traceparent, request_id = headers.get(TRACEPARENT, ""), headers.get(REQUEST_ID, "")
     return Trace(
         traceparent if _TRACEPARENT.fullmatch(traceparent) else _new_traceparent(),
-        request_id if _REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex,
+        request_id if _REQUEST_ID.fullmatch(request_id) else _random_hex(32),
     )
 
 
@@ -76,7 +75,12 @@ def bound(trace: Trace) -> Iterator[None]:
 
 def _new_traceparent() -> str:
     """Version 00, random ids, not sampled: nobody records it."""
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+    return f"00-{_random_hex(32)}-{_random_hex(16)}-00"
+
+
+def _random_hex(num_digits: int) -> str:
+    """To tell chains of causes apart, not to be kept secret; several times cheaper than the system's source."""
+    return f"{random.getrandbits(4 * num_digits):0{num_digits}x}"
 
 
 class TracedBroker:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from retrograde.runtime.adapters.kafka_settings import KafkaSettings
 
-PUBLISH_SECONDS = 8.0
+PUBLISH_SECONDS = 10.0
 """A message that is not durable after this is an UnavailableError; it may be there all the same."""
 _CLOSE_SECONDS = 10.0
 
@@ -43,6 +43,7 @@ class KafkaBroker:
         self._admin = open_admin(settings)
         self._topics = KafkaTopics(self._admin, settings)
         self._known: set[str] = set()
+        self._asking = threading.Lock()
         self._lock = threading.Lock()
         self._producer: KafkaProducer | None = None
         self._is_closed = False
@@ -91,9 +92,12 @@ class KafkaBroker:
 
     def _need_topic(self, topic: str) -> None:
         """Raises NotFoundError for a topic nobody made; kafka-python would wait for it."""
-        if topic not in self._known:
-            self._topics.partitions(topic)
-            self._known.add(topic)
+        if topic in self._known:
+            return
+        with self._asking:  # one at a time: kafka-python's admin client serves one thread
+            if topic not in self._known:
+                self._topics.partitions(topic)
+                self._known.add(topic)
 
     def _give_up(self, producer: KafkaProducer) -> None:
         """The next message gets a new one: kafka-python 3.0 may stay stuck after the broker was away."""
@@ -118,6 +122,7 @@ class KafkaBroker:
                     max_request_size=max_bytes(DLQ_SUFFIX) + OVERHEAD_BYTES,
                     max_block_ms=round(PUBLISH_SECONDS * 1000),
                     delivery_timeout_ms=round(PUBLISH_SECONDS * 1000),
+                    request_timeout_ms=round(PUBLISH_SECONDS * 1000 / 2),
                     metrics_enabled=False,
                 )
             return self._producer

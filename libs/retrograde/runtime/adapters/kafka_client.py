@@ -69,7 +69,7 @@ def opened(kind: Callable[..., T], settings: KafkaSettings, **own: Any) -> T:
         return made[-1]
 
     try:
-        return kind(**_options(settings), **own, kafka_client=network)
+        return kind(**(_options(settings) | own), kafka_client=network)
     except BaseException:
         for each in made:
             each.close()

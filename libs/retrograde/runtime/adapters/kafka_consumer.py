@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
 _MAX_READY = 512
 _POLL_SECONDS = 0.05
-_REBALANCE_SECONDS = 0.25
+_REBALANCE_SECONDS = 1.0
 """A join that is answered between two polls is begun again by kafka-python 3.0: one poll has to see it through."""
+_BETWEEN_CALLS_SECONDS = 0.002
 _COMMIT_SECONDS = 5.0
 _PAUSE_SECONDS = 0.5
 _CLOSE_SECONDS = 3.0
@@ -62,6 +63,7 @@ class KafkaTopicConsumer:
         self._held: set[int] = set()
         self._failure: RetrogradeError | None = None
         self._polled_at = time.monotonic()
+        self._called_at = 0.0
         self._is_closed = False
         with answering(settings, self._what):
             self._kafka = _client(settings, group_id_of(group, topic))
@@ -156,6 +158,7 @@ class KafkaTopicConsumer:
             yield
         finally:
             self._calls.release()
+            self._called_at = time.monotonic()
             with self._changed:
                 self._changed.notify_all()
 
@@ -173,17 +176,29 @@ class KafkaTopicConsumer:
             except Exception:  # noqa: BLE001 - the membership must not end with one call
                 _log.exception("a member's poll failed")
                 time.sleep(_PAUSE_SECONDS)
-            with self._changed:
-                self._changed.wait_for(lambda: self._is_closed or not (self._num_callers or self._is_abandoned()))
+            self._let_others_go_first()
+
+    def _let_others_go_first(self) -> None:
+        """Waits while somebody calls, may call again at once, has left enough to take, or has ceased to poll."""
+        with self._changed:
+            while not self._is_closed and (self._is_abandoned() or self._num_callers or self._is_between_calls()):
+                self._changed.wait(_BETWEEN_CALLS_SECONDS)
+            self._changed.wait_for(
+                lambda: self._is_closed or self._num_callers or len(self._ready) < _MAX_READY, _POLL_SECONDS
+            )
+
+    def _is_between_calls(self) -> bool:
+        """Several partitions are committed one after the other: they need not wait for a poll each."""
+        return time.monotonic() - self._called_at < _BETWEEN_CALLS_SECONDS
 
     def _fetch(self) -> None:
         room = _MAX_READY - len(self._ready)
         is_stable = self._kafka.group_metadata().state == MemberState.STABLE
-        timeout = _milliseconds(_POLL_SECONDS if is_stable else _REBALANCE_SECONDS)
+        waits = (_POLL_SECONDS if room else 0.0) if is_stable else _REBALANCE_SECONDS
         if not room:
             self._kafka.pause(*self._kafka.assignment())
         try:
-            fetched = self._kafka.poll(timeout, max_records=max(1, room))
+            fetched = self._kafka.poll(_milliseconds(waits), max_records=max(1, room))
         finally:
             self._kafka.resume(*self._kafka.paused())
         with self._changed:
@@ -232,7 +247,7 @@ class _Moves(ConsumerRebalanceListener):  # type: ignore[misc]
 
 def _client(settings: KafkaSettings, group_id: str) -> KafkaConsumer:
     heartbeat_seconds = min(settings.session_seconds / _HEARTBEATS_PER_SESSION, _LONGEST_HEARTBEAT_SECONDS)
-    return opened(
+    consumer = opened(
         KafkaConsumer,
         settings,
         group_id=group_id,
@@ -246,6 +261,10 @@ def _client(settings: KafkaSettings, group_id: str) -> KafkaConsumer:
         allow_auto_create_topics=False,
         metrics_enabled=False,
     )
+    # Waiting for messages need not end with a heartbeat, which has a task of its own: while one is due and cannot be
+    # sent, kafka-python 3.0 otherwise polls without a pause, and keeps a little of each poll.
+    consumer._coordinator.time_to_next_poll = lambda: _POLL_SECONDS  # noqa: SLF001
+    return consumer
 
 
 def _message(record: Any) -> Message:

@@ -94,10 +94,17 @@ def group_id_of(group: str, topic: str) -> str:
 
 
 def policy(topic: str) -> dict[str, str]:
-    """The table above as Kafka's settings."""
-    size = {"max.message.bytes": str(max_bytes(topic) + OVERHEAD_BYTES)}
+    """The table above as Kafka's settings.
+
+    Messages carry the broker's time: it refuses those of a clock that is an hour ahead of it, and would forget those of
+    one that is far behind too soon.
+    """
+    shared = {
+        "max.message.bytes": str(max_bytes(topic) + OVERHEAD_BYTES),
+        "message.timestamp.type": "LogAppendTime",
+    }
     if topic.endswith(DLQ_SUFFIX):
-        return size | {"cleanup.policy": "delete", "retention.ms": str(90 * _DAY_MILLISECONDS)}
+        return shared | {"cleanup.policy": "delete", "retention.ms": str(90 * _DAY_MILLISECONDS)}
     if topic.startswith("retrograde.checkpoints."):
-        return size | {"cleanup.policy": "compact", "retention.ms": _FOR_EVER}
-    return size | {"cleanup.policy": "delete", "retention.ms": str(30 * _DAY_MILLISECONDS)}
+        return shared | {"cleanup.policy": "compact", "retention.ms": _FOR_EVER}
+    return shared | {"cleanup.policy": "delete", "retention.ms": str(30 * _DAY_MILLISECONDS)}
