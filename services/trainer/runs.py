@@ -14,13 +14,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from retrograde.core.problem import Cost
 from retrograde.runtime.blocking import in_thread
-from retrograde.runtime.errors import NotFoundError
+from retrograde.runtime.errors import NotFoundError, UnavailableError
+from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
 from retrograde.v1 import run_pb2
 from retrograde.wire.convert import cost_to_proto
 
 ENDED = (run_pb2.RUN_STATE_SUCCEEDED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED)
 _SAVE_EVERY_SECONDS = 1.0
+_PAUSE_SECONDS = 1.0
+_log = get_logger(__name__)
 
 
 def now() -> Timestamp:
@@ -52,7 +55,10 @@ def list_runs(store: ObjectStore) -> Iterator[run_pb2.Run]:
 
 @dataclass(slots=True)
 class RunRecord:
-    """One run's state with its watchers. Progress is saved at most once a second; changes of state at once."""
+    """One run's state with its watchers. Progress is saved at most once a second; changes of state at once.
+
+    `save` raises UnavailableError while the store is away or full; the others wait for it.
+    """
 
     store: ObjectStore
     run: run_pb2.Run
@@ -70,7 +76,7 @@ class RunRecord:
         if not stage.HasField("started_at"):
             stage.started_at.CopyFrom(now())
         self._stage_began, self._earlier_seconds = time.monotonic(), stage.cost.wall_seconds
-        await self.save()
+        await self._keep()
         return stage
 
     async def progress(self, stage: run_pb2.Stage, done: int, total: int, detail: str = "") -> None:
@@ -78,7 +84,7 @@ class RunRecord:
         stage.done, stage.total, stage.detail = done, total, detail
         stage.cost.wall_seconds = self._worked_seconds()
         if time.monotonic() - self._saved_at > _SAVE_EVERY_SECONDS:
-            await self.save()
+            await self._keep()
 
     async def finish(self, stage: run_pb2.Stage, cost: Cost) -> None:
         """The stage is done and will not be run again."""
@@ -86,7 +92,7 @@ class RunRecord:
         stage.finished_at.CopyFrom(now())
         cost.wall_seconds = self._worked_seconds()
         stage.cost.CopyFrom(cost_to_proto(cost))
-        await self.save()
+        await self._keep()
 
     async def end(self, state: run_pb2.RunState.ValueType, error: str = "") -> None:
         """The whole run has ended."""
@@ -95,7 +101,7 @@ class RunRecord:
         for stage in self.run.stages:
             if stage.state == run_pb2.RUN_STATE_RUNNING:
                 stage.state = state
-        await self.save()
+        await self._keep()
 
     async def save(self) -> None:
         """Stores the state and wakes the watchers."""
@@ -104,6 +110,17 @@ class RunRecord:
         self._num_saves += 1
         async with self._changed:
             self._changed.notify_all()
+
+    async def _keep(self) -> None:
+        """Saves, waiting for a store that is away or full: no run fails for it."""
+        while True:
+            try:
+                await self.save()
+            except UnavailableError as error:
+                _log.warning("a run's state is not saved yet", run_id=self.run.id, reason=str(error))
+                await asyncio.sleep(_PAUSE_SECONDS)
+            else:
+                return
 
     async def watch(self) -> AsyncIterator[run_pb2.Run]:
         """The run now and after each change, until it ends."""

@@ -200,16 +200,17 @@ def watch(module: str, method: str, point: str) -> None:
 def main(module: str, *arguments: str) -> None:
     """Watches the doors, then runs the service as `python -m` would."""
     split = arguments.index("--config")
-    words = [each for each in arguments[:split] if not each.startswith("CLOCK")]
-    for each in set(arguments[:split]) - set(words):
-        clocks.put_ahead(float(each.partition(" ")[2]))
-    _traps.traps = [Trap.parse(each) for each in words]
+    traps = [each for each in arguments[:split] if not each.startswith("CLOCK")]
+    _traps.traps = [Trap.parse(each) for each in traps]
     process.open_broker = lambda url: WatchedBroker(open_broker(url))
     s3_client.exchange, s3_connections._slices = watched_exchange, watched_slices
     s3_settings.parse_s3_url = lambda url: replace(_parse_s3_url(url), part_bytes=PART_BYTES)
     watch("retrograde.runtime.process", "Process.serve", "serve")
     for method in METHODS.get(module, ()):
         watch(*method)
+    for each in set(arguments[:split]) - set(traps):
+        importlib.import_module(f"{module}.__main__")
+        clocks.put_ahead(float(each.partition(" ")[2]))
     sys.argv = [module, *arguments[split:]]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

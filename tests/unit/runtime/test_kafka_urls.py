@@ -89,6 +89,12 @@ def test_what_topics_keep() -> None:
     assert int(letters["max.message.bytes"]) > int(policies[0]["max.message.bytes"])
 
 
+def test_messages_carry_the_time_of_the_broker() -> None:
+    """On every topic: the broker refuses messages that a clock an hour ahead of it has dated."""
+    topics = ("retrograde.problems.v1", "retrograde.checkpoints.v1", "retrograde.problems.v1.dlq")
+    assert {policy(topic)["message.timestamp.type"] for topic in topics} == {"LogAppendTime"}
+
+
 def test_a_message_that_is_too_large_is_refused() -> None:
     """Key, value and headers count together; a dead letter may be 64 KiB larger."""
     check_size("t", "k" * 10, b"x" * 999_980, {"name": "value!"})

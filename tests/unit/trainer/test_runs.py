@@ -9,9 +9,11 @@ import pytest
 
 from retrograde.core.problem import Cost
 from retrograde.runtime.adapters import open_store
-from retrograde.runtime.errors import NotFoundError
+from retrograde.runtime.errors import NotFoundError, UnavailableError
 from retrograde.v1 import run_pb2
+from services.trainer import runs
 from services.trainer.runs import RunRecord, list_runs, load_run
+from tests.unit.search.search_fakes import MemoryStore
 
 
 def record(folder: Path) -> RunRecord:
@@ -55,6 +57,20 @@ async def test_ending_a_run_ends_its_running_stage(tmp_path: Path) -> None:
     await ended.begin("search", "trees")
     await ended.end(run_pb2.RUN_STATE_FAILED, "why")
     assert load_run(ended.store, "r1").stages[0].state == run_pb2.RUN_STATE_FAILED
+
+
+async def test_a_full_store_does_not_end_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage's state is kept once the store takes it; until then the stage waits."""
+    monkeypatch.setattr(runs, "_PAUSE_SECONDS", 0.01)
+    store = MemoryStore()
+    store.fault = UnavailableError("store: full; free some space there")
+    waiting = RunRecord(store, run_pb2.Run(id="r1", state=run_pb2.RUN_STATE_RUNNING))
+    beginning = asyncio.create_task(waiting.begin("search", "trees"))
+    await asyncio.sleep(0.05)
+    assert not beginning.done()
+    store.fault = None
+    await waiting.finish(await asyncio.wait_for(beginning, 5), Cost())
+    assert load_run(store, "r1").stages[0].state == run_pb2.RUN_STATE_SUCCEEDED
 
 
 def test_unknown_run_is_named(tmp_path: Path) -> None:
