@@ -159,6 +159,22 @@ def test_what_was_committed_is_not_delivered_again(broker: Broker, topic: str, j
     assert values(take(join(), 1)) == ["2"]
 
 
+def test_a_position_never_goes_back(broker: Broker, topic: str, join: Join) -> None:
+    """A commit below an earlier one takes nothing back, also when another member made that one."""
+    for number in range(4):
+        broker.publish(topic, "k", str(number).encode())
+    first = join()
+    messages = take(first, 4)
+    first.commit(messages[2])
+    first.commit(messages[0])
+    first.close()
+    second = join()
+    (last,) = take(second, 1)
+    assert last.value == b"3"
+    second.commit(messages[1])
+    assert broker.lag(topic, "group") == 1
+
+
 def test_seek_delivers_again(broker: Broker, topic: str, join: Join) -> None:
     """After seek, the message and what follows it come once more, also when there was nothing left."""
     for number in range(3):

@@ -7,7 +7,8 @@ come and go. Two locks: `_calls` around every call of kafka-python, which is not
 
 Kafka takes a commit for any partition from any member. So that a partition that moved is fenced, `_next` knows what
 was delivered since this member holds it: an entry begins with the first delivery and ends when the partition goes,
-also if it comes back at once.
+also if it comes back at once. Kafka would also take a commit below an earlier one: `_committed` keeps how far it is,
+beginning with the first delivery.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class KafkaTopicConsumer:
         self._changed = threading.Condition()
         self._ready: deque[Any] = deque()
         self._next: dict[int, int] = {}
+        self._committed: dict[int, int] = {}
         self._held: set[int] = set()
         self._failure: RetrogradeError | None = None
         self._polled_at = time.monotonic()
@@ -81,7 +83,9 @@ class KafkaTopicConsumer:
                 raise failure
             num_messages = min(max_messages, len(self._ready))
             messages = [_message(self._ready.popleft()) for _ in range(num_messages)]
-            self._next.update((message.partition, message.offset + 1) for message in messages)
+            for message in messages:
+                self._committed.setdefault(message.partition, message.offset)
+                self._next[message.partition] = message.offset + 1
             self._changed.notify_all()
         return messages
 
@@ -123,9 +127,11 @@ class KafkaTopicConsumer:
             self._kafka.close(autocommit=False, timeout_ms=_milliseconds(_CLOSE_SECONDS))
 
     def _is_committed(self, message: Message) -> bool:
-        """False while the group is in a rebalance."""
+        """False while the group is in a rebalance; a position never goes back."""
         if message.offset >= self._next.get(message.partition, 0):
             raise self._fenced(message)
+        if message.offset < self._committed[message.partition]:
+            return True
         offsets = {TopicPartition(message.topic, message.partition): OffsetAndMetadata(message.offset + 1, "", -1)}
         with answering(self._settings, self._what):
             try:
@@ -136,6 +142,7 @@ class KafkaTopicConsumer:
                 if isinstance(error.args[0], kafka_errors.RebalanceInProgressError):
                     return False
                 raise self._fenced(message) from error
+        self._committed[message.partition] = message.offset + 1
         return True
 
     def _fenced(self, message: Message) -> FencedError:
@@ -218,6 +225,7 @@ class KafkaTopicConsumer:
             for part in parts:
                 self._held.discard(part.partition)
                 self._next.pop(part.partition, None)
+                self._committed.pop(part.partition, None)
                 self._drop(part.partition)
 
     def _drop(self, partition: int) -> None:
