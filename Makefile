@@ -57,8 +57,8 @@ test-fast: setup ## the tests that need Python only
 bench: setup ## figures against others and against bounds, into build/bench.json; ONLY=name,... for some
 	$(BIN)/python -m benchmarks $(ONLY)
 
-chaos: setup ## simulated schedules, planted bugs, services killed at named points, into build/chaos.json; SCHEDULES=1000 SEED=0
-	$(BIN)/python tools/chaos.py --schedules $(or $(SCHEDULES),1000) --seed $(or $(SEED),0) --kills
+chaos: setup ## simulated schedules, planted bugs, services killed at named points, into build/chaos.json; SCHEDULES=1000; SEED=n: no kills
+	$(BIN)/python tools/chaos.py --schedules $(or $(SCHEDULES),1000) --seed $(or $(SEED),0) $(if $(SEED),,--kills)
 
 fuzz: $(FUZZ)/.installed ## the grader against a fuzzer that watches coverage (Linux); SECONDS=600
 	$(FUZZ)/bin/python tools/fuzz_grader.py $(or $(SECONDS),600)

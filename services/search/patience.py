@@ -13,7 +13,7 @@ from retrograde.runtime.logs import get_logger
 from services.search import metrics
 
 _FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 10.0
+_LONGEST_PAUSE_SECONDS = 5.0
 
 T = TypeVar("T")
 _log = get_logger(__name__)

@@ -102,15 +102,12 @@ class Crew:
             "store": store_url,
             "inference": engine,
             "verifier": f"127.0.0.1:{ports['verifier']}",
-            "drain_seconds": 10.0,
-            "backoff_seconds": 0.2,
         }
         own: dict[str, dict[str, Any]] = {
             "verifier": {"num_workers": 1},
             "search": shared | {"max_trees": 2, "takeover_seconds": 1.0, "store_threads": 8, "hand_back_seconds": 0.5},
             "rewriter": shared | {"max_trees": 2, "hand_back_seconds": 0.5},
-            "trainer": _without(shared, "drain_seconds", "backoff_seconds")
-            | {"rollouts": "127.0.0.1:1", "work_dir": str(folder / "jobs")},
+            "trainer": shared | {"rollouts": "127.0.0.1:1", "work_dir": str(folder / "jobs")},
         }
         self.services = {name: Service(name, self._config(name, ports[name], own[name])) for name in ports}
         self._trainer = f"127.0.0.1:{ports['trainer']}"
@@ -221,10 +218,6 @@ class Crew:
         path = self.folder / f"{name}.yaml"
         path.write_text(yaml.safe_dump({"listen": f"127.0.0.1:{port}"} | settings))
         return path
-
-
-def _without(settings: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in names}
 
 
 @functools.cache

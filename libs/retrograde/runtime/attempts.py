@@ -3,7 +3,8 @@
     attempt -> pause -> attempt -> ... -> settled
 
 Each attempt has `deadline_seconds`; then its handler is cancelled, and left behind if it does not end within a tenth of
-that. Pauses begin with `backoff_seconds` and double up to half a minute, with jitter. A message therefore holds its
+that. Pauses begin with `backoff_seconds` and double up to half a minute, with jitter; up to five seconds where the
+reason is an absent peer, so that work goes on soon after it is back. A message therefore holds its
 partition's commits, and one place among those in flight, for at most
 
     max_attempts * 1.1 * deadline_seconds + the pauses between
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from retrograde.runtime.tracing import Trace
 
 MAX_BACKOFF_SECONDS = 30.0
+MAX_ABSENCE_SECONDS = 5.0
 _GRACE, _MAX_GRACE_SECONDS = 0.1, 30.0  # a share of the deadline, for a cancelled handler to end
 
 _log = logs.get_logger(__name__)
@@ -83,12 +85,14 @@ class Attempts:
     async def _outcome(self, message: Message) -> Outcome:
         pauses = attempts = 0
         while True:
+            longest_seconds = MAX_BACKOFF_SECONDS
             try:
                 await self._attempt(message)
             except HandBackError:
                 _log.info("handed back")
             except (UnavailableError, OverloadedError) as error:
                 _log.warning("peer unavailable", reason=str(error))
+                longest_seconds = MAX_ABSENCE_SECONDS
             except Exception as error:  # noqa: BLE001 - whatever a handler raises is logged and dead-lettered
                 attempts += 1
                 if attempts >= self.max_attempts or isinstance(error, InvalidInputError):
@@ -97,7 +101,7 @@ class Attempts:
             else:
                 return Outcome.HANDLED
             pauses += 1
-            if await self.drained_within(self.pause_seconds(pauses)):
+            if await self.drained_within(self.pause_seconds(pauses, longest_seconds)):
                 return Outcome.GIVEN_BACK
             RETRIES.labels(self.topic).inc()
 
@@ -139,12 +143,12 @@ class Attempts:
             else:
                 return Outcome.DEAD_LETTERED
             pauses += 1
-            if await self.drained_within(self.pause_seconds(pauses)):
+            if await self.drained_within(self.pause_seconds(pauses, MAX_ABSENCE_SECONDS)):
                 return Outcome.GIVEN_BACK
 
-    def pause_seconds(self, pauses: int) -> float:
+    def pause_seconds(self, pauses: int, longest_seconds: float = MAX_BACKOFF_SECONDS) -> float:
         """Doubles each time; between half of it and all of it, so that workers spread out."""
-        pause = min(self.backoff_seconds * 2.0 ** min(pauses - 1, 16), MAX_BACKOFF_SECONDS)
+        pause = min(self.backoff_seconds * 2.0 ** min(pauses - 1, 16), longest_seconds)
         return pause * random.uniform(0.5, 1.0)
 
     async def drained_within(self, seconds: float) -> bool:

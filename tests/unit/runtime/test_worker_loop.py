@@ -293,3 +293,4 @@ def test_back_off_doubles_to_a_limit() -> None:
         pauses = [attempts.pause_seconds(failures) for _ in range(50)]
         assert most / 2 <= min(pauses)
         assert max(pauses) <= most
+    assert max(attempts.pause_seconds(1000, 5.0) for _ in range(50)) <= 5.0
