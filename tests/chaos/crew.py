@@ -87,7 +87,7 @@ class Service:
 
 
 class Crew:
-    """See the module. `workers` go to the broker and the store by these URLs, the crew's own eyes too."""
+    """See the module. The services go to broker and store by these URLs; `eyes` is the crew's own, if another."""
 
     def __init__(
         self, folder: Path, broker_url: str, store_url: str, engine: str, num_problems: int, eyes: str = ""
@@ -113,7 +113,6 @@ class Crew:
         self._trainer = f"127.0.0.1:{ports['trainer']}"
         self._recipe = recipe(folder, num_problems)
         self._is_created = False
-        self._visitor: threading.Thread | None = None
 
     def begin(self, plans: dict[str, Sequence[str]] | None = None) -> None:
         """Starts the services, each with its plan."""
@@ -198,11 +197,10 @@ class Crew:
         """Joins the service's group and leaves it, without taking a message, for as long as the process lives."""
         topic, group = GROUPS[service.name]
         while process.poll() is None:
-            member = self.broker.consumer(topic, group)
-            end = time.monotonic() + 3.0
-            while process.poll() is None and time.monotonic() < end:
-                member.poll(0.1, 0)
-            member.close()
+            with contextlib.suppress(RetrogradeError), contextlib.closing(self.broker.consumer(topic, group)) as member:
+                end = time.monotonic() + 3.0
+                while process.poll() is None and time.monotonic() < end:
+                    member.poll(0.1, 0)
             time.sleep(1.0)
 
     def _create(self) -> None:
