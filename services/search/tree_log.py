@@ -54,10 +54,15 @@ class TreeLog:
         self._found: list[Record] | None = None  # once it is open, until it is read
 
     async def open(self) -> None:
-        """Takes the tree over: whoever opened its log before is fenced from now on."""
+        """Takes the tree over: whoever opened its log before is fenced from now on.
+
+        Raises FencedError when that took long and another worker did the same meanwhile.
+        """
+        self._checked_at = time.monotonic()
         self._found = await until_available(self._read, self._prefix)
         self._begin_segment()
         await self._put()
+        await self._check_now_and_then()
 
     async def read(self) -> list[Record]:
         """The records to continue from, in the order of arrival; opens the log unless it is open."""

@@ -111,10 +111,10 @@ class SearchWorker:
         drain: asyncio.Event,
     ) -> str:
         """Leaves the tree stored and says what became of it. Raises HandBackError if another worker is at it."""
-        await log.open()
-        if await self._exists(tree_key):  # whoever stored it since may have deleted the log before it was opened
-            return "stored_before"
         try:
+            await log.open()
+            if await self._exists(tree_key):  # whoever stored it since may have deleted the log before it was opened
+                return "stored_before"
             return await self._keep(tree_key, await self._search(queued, problem, recipe, log, drain), log)
         except InvalidInputError:
             await log.delete()  # nobody will go on with it

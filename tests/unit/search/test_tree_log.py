@@ -150,6 +150,20 @@ async def test_stale_worker_is_told_while_it_appends(store: ObjectStore, monkeyp
     await fresh.append([record(1)])
 
 
+async def test_worker_whose_opening_took_long_is_told(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own claim may be old by the time it returns: if another took over meanwhile it asks nothing."""
+    monkeypatch.setattr(tree_log, "CHECK_SECONDS", -1.0)
+    put = store.put
+
+    def overtaken(key: str, data: bytes) -> None:
+        put(key, data)
+        put(f"{PREFIX}000002-00000000-000000.pb", data)
+
+    monkeypatch.setattr(store, "put", overtaken)
+    with pytest.raises(FencedError, match="epoch 1 is over, another worker began 2"):
+        await TreeLog(store, PREFIX).open()
+
+
 async def test_of_two_workers_started_at_once_one_wins_whole(store: ObjectStore) -> None:
     """Two logs opened in the same epoch never interleave, and just one may finish."""
     one, other = TreeLog(store, PREFIX), TreeLog(store, PREFIX)
