@@ -92,12 +92,18 @@ def revoke_ignored() -> Patch:
 
 
 def no_fencing() -> Patch:
-    """Nobody looks whether another worker has taken the tree over."""
+    """Whoever takes a tree over begins no newer epoch, and nobody looks whether another has."""
+    read = TreeLog._read
+
+    def in_the_same_epoch(self: TreeLog) -> list[Record]:
+        records = read(self)
+        self._name = self._name._replace(epoch=1)
+        return records
 
     async def looks_away(self: TreeLog) -> None:
         pass
 
-    return mock.patch.object(TreeLog, "check", looks_away)
+    return mock.patch.multiple(TreeLog, _read=in_the_same_epoch, check=looks_away)
 
 
 def reply_used_before_it_is_logged() -> Patch:
