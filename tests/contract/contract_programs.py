@@ -47,17 +47,17 @@ def hang(url: str, topic: str, group: str) -> None:
 
 
 def work(url: str, topic: str, group: str, store_url: str) -> None:
-    """A worker that stores each message's value under its key after 50 ms, and then says the key; SIGTERM drains it."""
+    """A worker that stores each message's value under its key after 50 ms; it says that it begins; SIGTERM drains."""
     store = open_store(store_url)
 
     async def handle(message: Message) -> None:
         await asyncio.sleep(0.05)
         store.put(f"done/{message.key}", message.value)
-        say(message.key)
 
     async def run() -> None:
         drain = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, drain.set)
+        say("begun")
         await consume(open_broker(url), topic, group, handle, drain=drain, max_in_flight=4)
 
     asyncio.run(run())

@@ -123,6 +123,7 @@ async def test_processes_that_join_leave_and_die_all_the_time_do_every_task(
     for leave in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
         workers += [spawn("work", broker_url, topic, "group", store_url) for _ in range(2)]
         await asyncio.to_thread(workers[-1].line)
+        await asyncio.sleep(0.2)
         workers.pop(0).signal(leave)
     async with asyncio.timeout(60):
         while await asyncio.to_thread(broker.lag, topic, "group"):

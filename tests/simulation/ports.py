@@ -121,7 +121,7 @@ class SimulatedBroker:
         try:
             self._world.change(self._owner, "broker", consumer.join, IN_ORDER)
         except UnavailableError:  # a member that joined and does not know it is soon thought gone
-            self._world.loop.call_later(SESSION_SECONDS, consumer.expire, context=contextvars.Context())
+            consumer.expire_soon()
             raise
         return consumer
 
@@ -154,6 +154,12 @@ class SimulatedConsumer:
             self._group.members.append(self._member)
             self._group.spread()
             self._world.note(self._member, "joined", self._topic)
+            if not self._owner.is_alive:  # a join that was on its way when its process was killed
+                self.expire_soon()
+
+    def expire_soon(self) -> None:
+        """Nobody hears of it any more."""
+        self._world.loop.call_later(SESSION_SECONDS, self.expire, context=contextvars.Context())
 
     def expire(self) -> None:
         self._cluster.take_out(self._member)

@@ -132,6 +132,7 @@ def _simulated(world: World) -> Iterator[None]:
             (time, "time", lambda: EPOCH_SECONDS + now()),
             (time, "time_ns", lambda: int((EPOCH_SECONDS + now()) * 1e9)),
             (random, "uniform", rng.uniform),
+            (random, "getrandbits", rng.getrandbits),
             (secrets, "token_hex", lambda num_bytes: rng.randbytes(num_bytes).hex()),
             (uuid, "uuid4", lambda: uuid.UUID(int=rng.getrandbits(128), version=4)),
         ):
