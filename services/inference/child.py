@@ -7,12 +7,14 @@ it is repacked here.
 
 **Dying.** A service that is killed cannot stop its children, and an orphaned engine would keep a gigabyte and its
 threads. So each process that holds a part of the model asks the kernel to be told when its parent is gone: vLLM imports
-this module there (`worker_extension_cls`), before it loads the model, and the import asks.
+this module there (`worker_extension_cls`), before it loads the model, and the import asks. For SIGKILL: there is
+nothing to save, and vLLM's own handler of SIGTERM may wait for a parent that is gone.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from typing import Any
 
 from retrograde.runtime.lifeline import die_with_parent
@@ -34,4 +36,4 @@ class EngineChild:
 
 
 if multiprocessing.parent_process() is not None:
-    die_with_parent()
+    die_with_parent(signal.SIGKILL)
