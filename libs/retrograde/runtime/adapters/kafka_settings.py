@@ -14,7 +14,7 @@ Everything is taken literally, without percent-decoding. Secrets stand in files,
 from __future__ import annotations
 
 import contextlib
-import difflib
+import functools
 import re
 import ssl
 from collections.abc import Iterator, Mapping
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from retrograde.runtime.adapters.url_query import read_parameters
 from retrograde.runtime.errors import InvalidInputError
 
 _SHAPE = "kafka://HOST:PORT[,HOST:PORT...][?ca_file=/PATH&username_file=/PATH&password_file=/PATH]"
@@ -95,7 +96,7 @@ def parse_kafka_url(url: str) -> KafkaSettings:
         InvalidInputError: an address or a parameter is missing, unknown or not of its form.
     """
     addresses, _, query = url.removeprefix("kafka://").partition("?")
-    given = _parameters(url, query)
+    given = read_parameters(query, _PARAMETERS, functools.partial(_refuse, url))
     settings = KafkaSettings(
         url=url,
         bootstrap=tuple(_address(url, each) for each in addresses.split(",")),
@@ -109,23 +110,6 @@ def parse_kafka_url(url: str) -> KafkaSettings:
     if settings.mechanism == "PLAIN" and not settings.is_encrypted:
         _refuse(url, "mechanism PLAIN would send the password in the clear; add ca_file, or take SCRAM-SHA-256")
     return settings
-
-
-def _parameters(url: str, query: str) -> dict[str, str]:
-    given: dict[str, str] = {}
-    for pair in query.split("&") if query else []:
-        name, _, value = pair.partition("=")
-        if name not in _PARAMETERS:
-            near = difflib.get_close_matches(name, _PARAMETERS, 1)
-            _refuse(url, f"parameter {name!r} is unknown; {_hint(near)}")
-        if not value or name in given:
-            _refuse(url, f"parameter {name} is {'given twice' if name in given else 'empty'}")
-        given[name] = value
-    return given
-
-
-def _hint(near: list[str]) -> str:
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(_PARAMETERS)}"
 
 
 def _address(url: str, address: str) -> str:

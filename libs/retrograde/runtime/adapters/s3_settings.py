@@ -8,7 +8,7 @@ region=R. Everything is taken literally, without percent-decoding. Secrets stand
 
 from __future__ import annotations
 
-import difflib
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from retrograde.runtime.adapters.keys import check_key
+from retrograde.runtime.adapters.url_query import read_parameters
 from retrograde.runtime.errors import InvalidInputError
 
 _SHAPE = "s3://BUCKET[/PREFIX]?endpoint=http://HOST:PORT&access_key_file=/PATH&secret_key_file=/PATH"
@@ -70,16 +71,7 @@ def parse_s3_url(url: str) -> S3Settings:
 
 
 def _parameters(url: str, query: str) -> dict[str, str]:
-    given: dict[str, str] = {}
-    for pair in query.split("&") if query else []:
-        name, _, value = pair.partition("=")
-        if name not in _PARAMETERS:
-            near = difflib.get_close_matches(name, _PARAMETERS, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(_PARAMETERS)}"
-            _refuse(url, f"parameter {name!r} is unknown; {hint}")
-        if not value or name in given:
-            _refuse(url, f"parameter {name} is {'given twice' if name in given else 'empty'}")
-        given[name] = value
+    given = read_parameters(query, _PARAMETERS, functools.partial(_refuse, url))
     for name in _REQUIRED:
         if name not in given:
             _refuse(url, f"parameter {name} is missing")
