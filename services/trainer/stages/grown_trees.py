@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from retrograde.analysis.tables import duration
 from retrograde.core.problem import Cost
@@ -14,11 +15,12 @@ from retrograde.wire.convert import cost_from_proto
 class GrownTrees:
     """Trees below `prefix` (which ends in "/"), as of the last `read`."""
 
-    def __init__(self, store: ObjectStore, prefix: str) -> None:
+    def __init__(self, store: ObjectStore, prefix: str, now: Callable[[], float] = time.monotonic) -> None:
         self.ids: set[str] = set()
         self.cost = Cost()
         self._store = store
         self._prefix = prefix
+        self._now = now
         self._num_solved = self._num_iterations = 0
         self._began: tuple[float, int, int] | None = None  # when `read` was first done, with its trees and tokens
 
@@ -29,13 +31,13 @@ class GrownTrees:
             if key.endswith(".pb") and problem_id not in self.ids:
                 self._take(tree_pb2.SearchTree.FromString(self._store.get(key)))
                 self.ids.add(problem_id)
-        self._began = self._began or (time.monotonic(), len(self.ids), self.cost.generated_tokens)
+        self._began = self._began or (self._now(), len(self.ids), self.cost.generated_tokens)
 
     def figures(self, num_wanted: int) -> str:
         """Solved, iterations; and since the first `read` tokens per second and the time left for `num_wanted` trees."""
         told = f"{self._num_solved} solved, {self._num_iterations:,} iterations"
-        began_at, num_trees, num_tokens = self._began or (time.monotonic(), 0, 0)
-        seconds, num_new = time.monotonic() - began_at, len(self.ids) - num_trees
+        began_at, num_trees, num_tokens = self._began or (self._now(), 0, 0)
+        seconds, num_new = self._now() - began_at, len(self.ids) - num_trees
         if not num_new or not seconds:
             return told
         rate = (self.cost.generated_tokens - num_tokens) / seconds

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from retrograde.core.problem import Cost, Grade, Problem, Provenance, Verdict
 from retrograde.core.tree import Node, NodeOrigin, SearchTree
 from retrograde.runtime.adapters import open_store
 from retrograde.wire.convert import tree_to_proto
-from services.trainer.stages import grown_trees
 from services.trainer.stages.grown_trees import GrownTrees
 
 PREFIX = "runs/r/trees/"
@@ -23,14 +20,11 @@ def tree(name: str, tokens: int, *, solved: bool) -> bytes:
     return tree_to_proto(grown).SerializeToString()
 
 
-def test_figures_are_of_all_trees_and_rates_of_what_came_since_the_first_look(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_figures_are_of_all_trees_and_rates_of_what_came_since_the_first_look(tmp_path: Path) -> None:
     """One tree before the first look and two in ten seconds after it: 60 tokens a second, two more trees in ten."""
     clock = iter([100.0, 100.0, 110.0])
-    monkeypatch.setattr(grown_trees.time, "monotonic", lambda: next(clock))
     store = open_store(f"file://{tmp_path}")
-    trees = GrownTrees(store, PREFIX)
+    trees = GrownTrees(store, PREFIX, lambda: next(clock))
     store.put(f"{PREFIX}a.pb", tree("a", 1000, solved=True))
     trees.read()
     assert trees.figures(5) == "1 solved, 5 iterations"
