@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -51,15 +52,32 @@ class Completion:
         return len(self.token_ids)
 
 
+class InFlight(enum.Enum):
+    """What becomes of the requests that run when the policy's weights are swapped; none fails."""
+
+    FINISH = "finish"  # they end first, under the old weights
+    CONTINUE = "continue"  # they go on under the new weights, their prefixes computed anew
+    BEGIN_AGAIN = "begin_again"  # they are aborted and begin again under the new weights
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """The n completions of one request, and which policy gave them at what cost."""
+    """The n completions of one request, and which policy gave them at what cost.
+
+    It began under `policy_version`; `last_policy_version`, if not 0, is the one it ended under.
+    """
 
     completions: tuple[Completion, ...]
     policy_version: int = 0
     prompt_token_ids: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
     cached_tokens: int = 0
     engine_seconds: float = 0.0
+    last_policy_version: int = 0
+
+    @property
+    def policy_versions(self) -> tuple[int, int]:
+        """The oldest and the newest version that may have drawn one of its tokens."""
+        return self.policy_version, self.last_policy_version or self.policy_version
 
 
 class Policy(Protocol):

@@ -25,13 +25,15 @@ _sym_db = _symbol_database.Default()
 from retrograde.v1 import rollout_pb2 as retrograde_dot_v1_dot_rollout__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%retrograde/v1/inference_service.proto\x12\rretrograde.v1\x1a\x1bretrograde/v1/rollout.proto\"\xb7\x01\n\x08Sampling\x12\t\n\x01n\x18\x01 \x01(\r\x12\x13\n\x0btemperature\x18\x02 \x01(\x01\x12\r\n\x05top_p\x18\x03 \x01(\x01\x12\x12\n\nmax_tokens\x18\x04 \x01(\r\x12\x0c\n\x04stop\x18\x05 \x03(\t\x12\x16\n\x0estop_token_ids\x18\x06 \x03(\r\x12\x14\n\x0cinclude_stop\x18\x07 \x01(\x08\x12\x11\n\x04seed\x18\x08 \x01(\x04H\x00\x88\x01\x01\x12\x10\n\x08logprobs\x18\t \x01(\x08\x42\x07\n\x05_seed\"\xe4\x01\n\x0fGenerateRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12.\n\ttoken_ids\x18\x02 \x01(\x0b\x32\x19.retrograde.v1.Int32ArrayH\x00\x12\x0e\n\x04\x63hat\x18\x05 \x01(\tH\x00\x12)\n\x08sampling\x18\x03 \x01(\x0b\x32\x17.retrograde.v1.Sampling\x12\x1a\n\x12min_policy_version\x18\x04 \x01(\x04\x12\x18\n\x10\x61ssistant_prefix\x18\x06 \x01(\t\x12\x16\n\x0epolicy_version\x18\x07 \x01(\x04\x42\x08\n\x06prompt\"\x9f\x01\n\nCompletion\x12,\n\ttoken_ids\x18\x01 \x01(\x0b\x32\x19.retrograde.v1.Int32Array\x12-\n\x08logprobs\x18\x02 \x01(\x0b\x32\x1b.retrograde.v1.Float32Array\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x15\n\rfinish_reason\x18\x04 \x01(\t\x12\x0f\n\x07logprob\x18\x05 \x01(\x01\"\xbe\x01\n\x10GenerateResponse\x12.\n\x0b\x63ompletions\x18\x01 \x03(\x0b\x32\x19.retrograde.v1.Completion\x12\x16\n\x0epolicy_version\x18\x02 \x01(\x04\x12\x33\n\x10prompt_token_ids\x18\x03 \x01(\x0b\x32\x19.retrograde.v1.Int32Array\x12\x15\n\rcached_tokens\x18\x04 \x01(\r\x12\x16\n\x0e\x65ngine_seconds\x18\x05 \x01(\x01\"5\n\x0cScoreRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x15\n\rcontinuations\x18\x02 \x03(\t\"M\n\rScoreResponse\x12\x10\n\x08logprobs\x18\x01 \x03(\x01\x12\x12\n\nnum_tokens\x18\x02 \x03(\r\x12\x16\n\x0epolicy_version\x18\x03 \x01(\x04\"D\n\x12LoadWeightsRequest\x12\x16\n\x0e\x63heckpoint_key\x18\x01 \x01(\t\x12\x16\n\x0epolicy_version\x18\x02 \x01(\x04\"B\n\x13LoadWeightsResponse\x12\x16\n\x0epolicy_version\x18\x01 \x01(\x04\x12\x13\n\x0bgap_seconds\x18\x02 \x01(\x01\"\x11\n\x0fGetModelRequest\"\x89\x02\n\x10GetModelResponse\x12\x16\n\x0e\x63heckpoint_key\x18\x01 \x01(\t\x12\x16\n\x0epolicy_version\x18\x02 \x01(\x04\x12\x18\n\x10max_model_tokens\x18\x03 \x01(\r\x12\x18\n\x10running_requests\x18\x04 \x01(\r\x12\x18\n\x10waiting_requests\x18\x05 \x01(\r\x12\x14\n\x0cmax_num_seqs\x18\x06 \x01(\r\x12\x13\n\x0bnum_running\x18\x07 \x01(\r\x12\x13\n\x0bnum_waiting\x18\x08 \x01(\r\x12\x1c\n\x14num_prefilled_tokens\x18\t \x01(\x04\x12\x19\n\x11num_cached_tokens\x18\n \x01(\x04\x32\xc6\x02\n\x10InferenceService\x12K\n\x08Generate\x12\x1e.retrograde.v1.GenerateRequest\x1a\x1f.retrograde.v1.GenerateResponse\x12\x42\n\x05Score\x12\x1b.retrograde.v1.ScoreRequest\x1a\x1c.retrograde.v1.ScoreResponse\x12T\n\x0bLoadWeights\x12!.retrograde.v1.LoadWeightsRequest\x1a\".retrograde.v1.LoadWeightsResponse\x12K\n\x08GetModel\x12\x1e.retrograde.v1.GetModelRequest\x1a\x1f.retrograde.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%retrograde/v1/inference_service.proto\x12\rretrograde.v1\x1a\x1bretrograde/v1/rollout.proto\"\xb7\x01\n\x08Sampling\x12\t\n\x01n\x18\x01 \x01(\r\x12\x13\n\x0btemperature\x18\x02 \x01(\x01\x12\r\n\x05top_p\x18\x03 \x01(\x01\x12\x12\n\nmax_tokens\x18\x04 \x01(\r\x12\x0c\n\x04stop\x18\x05 \x03(\t\x12\x16\n\x0estop_token_ids\x18\x06 \x03(\r\x12\x14\n\x0cinclude_stop\x18\x07 \x01(\x08\x12\x11\n\x04seed\x18\x08 \x01(\x04H\x00\x88\x01\x01\x12\x10\n\x08logprobs\x18\t \x01(\x08\x42\x07\n\x05_seed\"\xe4\x01\n\x0fGenerateRequest\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12.\n\ttoken_ids\x18\x02 \x01(\x0b\x32\x19.retrograde.v1.Int32ArrayH\x00\x12\x0e\n\x04\x63hat\x18\x05 \x01(\tH\x00\x12)\n\x08sampling\x18\x03 \x01(\x0b\x32\x17.retrograde.v1.Sampling\x12\x1a\n\x12min_policy_version\x18\x04 \x01(\x04\x12\x18\n\x10\x61ssistant_prefix\x18\x06 \x01(\t\x12\x16\n\x0epolicy_version\x18\x07 \x01(\x04\x42\x08\n\x06prompt\"\x9f\x01\n\nCompletion\x12,\n\ttoken_ids\x18\x01 \x01(\x0b\x32\x19.retrograde.v1.Int32Array\x12-\n\x08logprobs\x18\x02 \x01(\x0b\x32\x1b.retrograde.v1.Float32Array\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x15\n\rfinish_reason\x18\x04 \x01(\t\x12\x0f\n\x07logprob\x18\x05 \x01(\x01\"\xdb\x01\n\x10GenerateResponse\x12.\n\x0b\x63ompletions\x18\x01 \x03(\x0b\x32\x19.retrograde.v1.Completion\x12\x16\n\x0epolicy_version\x18\x02 \x01(\x04\x12\x33\n\x10prompt_token_ids\x18\x03 \x01(\x0b\x32\x19.retrograde.v1.Int32Array\x12\x15\n\rcached_tokens\x18\x04 \x01(\r\x12\x16\n\x0e\x65ngine_seconds\x18\x05 \x01(\x01\x12\x1b\n\x13last_policy_version\x18\x06 \x01(\x04\"5\n\x0cScoreRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12\x15\n\rcontinuations\x18\x02 \x03(\t\"M\n\rScoreResponse\x12\x10\n\x08logprobs\x18\x01 \x03(\x01\x12\x12\n\nnum_tokens\x18\x02 \x03(\r\x12\x16\n\x0epolicy_version\x18\x03 \x01(\x04\"p\n\x12LoadWeightsRequest\x12\x16\n\x0e\x63heckpoint_key\x18\x01 \x01(\t\x12\x16\n\x0epolicy_version\x18\x02 \x01(\x04\x12*\n\tin_flight\x18\x03 \x01(\x0e\x32\x17.retrograde.v1.InFlight\"[\n\x13LoadWeightsResponse\x12\x16\n\x0epolicy_version\x18\x01 \x01(\x04\x12\x13\n\x0bgap_seconds\x18\x02 \x01(\x01\x12\x17\n\x0fstopped_seconds\x18\x03 \x01(\x01\"\x11\n\x0fGetModelRequest\"\xa4\x02\n\x10GetModelResponse\x12\x16\n\x0e\x63heckpoint_key\x18\x01 \x01(\t\x12\x16\n\x0epolicy_version\x18\x02 \x01(\x04\x12\x18\n\x10max_model_tokens\x18\x03 \x01(\r\x12\x18\n\x10running_requests\x18\x04 \x01(\r\x12\x18\n\x10waiting_requests\x18\x05 \x01(\r\x12\x14\n\x0cmax_num_seqs\x18\x06 \x01(\r\x12\x13\n\x0bnum_running\x18\x07 \x01(\r\x12\x13\n\x0bnum_waiting\x18\x08 \x01(\r\x12\x1c\n\x14num_prefilled_tokens\x18\t \x01(\x04\x12\x19\n\x11num_cached_tokens\x18\n \x01(\x04\x12\x19\n\x11\x63heckpoint_digest\x18\x0b \x01(\t*n\n\x08InFlight\x12\x19\n\x15IN_FLIGHT_UNSPECIFIED\x10\x00\x12\x14\n\x10IN_FLIGHT_FINISH\x10\x01\x12\x16\n\x12IN_FLIGHT_CONTINUE\x10\x02\x12\x19\n\x15IN_FLIGHT_BEGIN_AGAIN\x10\x03\x32\xc6\x02\n\x10InferenceService\x12K\n\x08Generate\x12\x1e.retrograde.v1.GenerateRequest\x1a\x1f.retrograde.v1.GenerateResponse\x12\x42\n\x05Score\x12\x1b.retrograde.v1.ScoreRequest\x1a\x1c.retrograde.v1.ScoreResponse\x12T\n\x0bLoadWeights\x12!.retrograde.v1.LoadWeightsRequest\x1a\".retrograde.v1.LoadWeightsResponse\x12K\n\x08GetModel\x12\x1e.retrograde.v1.GetModelRequest\x1a\x1f.retrograde.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'retrograde.v1.inference_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_INFLIGHT']._serialized_start=1541
+  _globals['_INFLIGHT']._serialized_end=1651
   _globals['_SAMPLING']._serialized_start=86
   _globals['_SAMPLING']._serialized_end=269
   _globals['_GENERATEREQUEST']._serialized_start=272
@@ -39,19 +41,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPLETION']._serialized_start=503
   _globals['_COMPLETION']._serialized_end=662
   _globals['_GENERATERESPONSE']._serialized_start=665
-  _globals['_GENERATERESPONSE']._serialized_end=855
-  _globals['_SCOREREQUEST']._serialized_start=857
-  _globals['_SCOREREQUEST']._serialized_end=910
-  _globals['_SCORERESPONSE']._serialized_start=912
-  _globals['_SCORERESPONSE']._serialized_end=989
-  _globals['_LOADWEIGHTSREQUEST']._serialized_start=991
-  _globals['_LOADWEIGHTSREQUEST']._serialized_end=1059
-  _globals['_LOADWEIGHTSRESPONSE']._serialized_start=1061
-  _globals['_LOADWEIGHTSRESPONSE']._serialized_end=1127
-  _globals['_GETMODELREQUEST']._serialized_start=1129
-  _globals['_GETMODELREQUEST']._serialized_end=1146
-  _globals['_GETMODELRESPONSE']._serialized_start=1149
-  _globals['_GETMODELRESPONSE']._serialized_end=1414
-  _globals['_INFERENCESERVICE']._serialized_start=1417
-  _globals['_INFERENCESERVICE']._serialized_end=1743
+  _globals['_GENERATERESPONSE']._serialized_end=884
+  _globals['_SCOREREQUEST']._serialized_start=886
+  _globals['_SCOREREQUEST']._serialized_end=939
+  _globals['_SCORERESPONSE']._serialized_start=941
+  _globals['_SCORERESPONSE']._serialized_end=1018
+  _globals['_LOADWEIGHTSREQUEST']._serialized_start=1020
+  _globals['_LOADWEIGHTSREQUEST']._serialized_end=1132
+  _globals['_LOADWEIGHTSRESPONSE']._serialized_start=1134
+  _globals['_LOADWEIGHTSRESPONSE']._serialized_end=1225
+  _globals['_GETMODELREQUEST']._serialized_start=1227
+  _globals['_GETMODELREQUEST']._serialized_end=1244
+  _globals['_GETMODELRESPONSE']._serialized_start=1247
+  _globals['_GETMODELRESPONSE']._serialized_end=1539
+  _globals['_INFERENCESERVICE']._serialized_start=1654
+  _globals['_INFERENCESERVICE']._serialized_end=1980
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from retrograde.v1 import rollout_pb2 as _rollout_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,38 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _InFlight:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InFlightEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InFlight.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IN_FLIGHT_UNSPECIFIED: _InFlight.ValueType  # 0
+    """As the service's settings say."""
+    IN_FLIGHT_FINISH: _InFlight.ValueType  # 1
+    """They end first, under the old weights; others wait meanwhile."""
+    IN_FLIGHT_CONTINUE: _InFlight.ValueType  # 2
+    """They stop, and go on under the new weights, their prefixes computed anew. Requests for one policy_version only, and
+    scores, begin again instead.
+    """
+    IN_FLIGHT_BEGIN_AGAIN: _InFlight.ValueType  # 3
+    """They are aborted and begin again under the new weights."""
+
+class InFlight(_InFlight, metaclass=_InFlightEnumTypeWrapper):
+    """What becomes of the requests that run when weights are swapped. No caller sees a failure."""
+
+IN_FLIGHT_UNSPECIFIED: InFlight.ValueType  # 0
+"""As the service's settings say."""
+IN_FLIGHT_FINISH: InFlight.ValueType  # 1
+"""They end first, under the old weights; others wait meanwhile."""
+IN_FLIGHT_CONTINUE: InFlight.ValueType  # 2
+"""They stop, and go on under the new weights, their prefixes computed anew. Requests for one policy_version only, and
+scores, begin again instead.
+"""
+IN_FLIGHT_BEGIN_AGAIN: InFlight.ValueType  # 3
+"""They are aborted and begin again under the new weights."""
+Global___InFlight: _TypeAlias = InFlight  # noqa: Y015
 
 @_typing.final
 class Sampling(_message.Message):
@@ -160,10 +193,13 @@ class GenerateResponse(_message.Message):
     PROMPT_TOKEN_IDS_FIELD_NUMBER: _builtins.int
     CACHED_TOKENS_FIELD_NUMBER: _builtins.int
     ENGINE_SECONDS_FIELD_NUMBER: _builtins.int
+    LAST_POLICY_VERSION_FIELD_NUMBER: _builtins.int
     policy_version: _builtins.int
     cached_tokens: _builtins.int
     engine_seconds: _builtins.float
     """The request's share of the engine's time; the shares of all requests add up to the time it worked."""
+    last_policy_version: _builtins.int
+    """policy_version is the one it began under; this is the one it ended under: newer if it ran on over weight swaps."""
     @_builtins.property
     def completions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Completion]: ...
     @_builtins.property
@@ -176,10 +212,11 @@ class GenerateResponse(_message.Message):
         prompt_token_ids: _rollout_pb2.Int32Array | None = ...,
         cached_tokens: _builtins.int = ...,
         engine_seconds: _builtins.float = ...,
+        last_policy_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["prompt_token_ids", b"prompt_token_ids"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "completions", b"completions", "engine_seconds", b"engine_seconds", "policy_version", b"policy_version", "prompt_token_ids", b"prompt_token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "completions", b"completions", "engine_seconds", b"engine_seconds", "last_policy_version", b"last_policy_version", "policy_version", b"policy_version", "prompt_token_ids", b"prompt_token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -243,17 +280,21 @@ class LoadWeightsRequest(_message.Message):
 
     CHECKPOINT_KEY_FIELD_NUMBER: _builtins.int
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
     checkpoint_key: _builtins.str
     policy_version: _builtins.int
+    """Must be newer than the one served; 0: the next."""
+    in_flight: Global___InFlight.ValueType
     def __init__(
         self,
         *,
         checkpoint_key: _builtins.str = ...,
         policy_version: _builtins.int = ...,
+        in_flight: Global___InFlight.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_key", b"checkpoint_key", "policy_version", b"policy_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_key", b"checkpoint_key", "in_flight", b"in_flight", "policy_version", b"policy_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -265,18 +306,22 @@ class LoadWeightsResponse(_message.Message):
 
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
     GAP_SECONDS_FIELD_NUMBER: _builtins.int
+    STOPPED_SECONDS_FIELD_NUMBER: _builtins.int
     policy_version: _builtins.int
     gap_seconds: _builtins.float
-    """Seconds during which requests waited."""
+    """Seconds during which new requests waited."""
+    stopped_seconds: _builtins.float
+    """Seconds of these in which no token was drawn."""
     def __init__(
         self,
         *,
         policy_version: _builtins.int = ...,
         gap_seconds: _builtins.float = ...,
+        stopped_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gap_seconds", b"gap_seconds", "policy_version", b"policy_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gap_seconds", b"gap_seconds", "policy_version", b"policy_version", "stopped_seconds", b"stopped_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -311,6 +356,7 @@ class GetModelResponse(_message.Message):
     NUM_WAITING_FIELD_NUMBER: _builtins.int
     NUM_PREFILLED_TOKENS_FIELD_NUMBER: _builtins.int
     NUM_CACHED_TOKENS_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_DIGEST_FIELD_NUMBER: _builtins.int
     checkpoint_key: _builtins.str
     policy_version: _builtins.int
     max_model_tokens: _builtins.int
@@ -324,6 +370,10 @@ class GetModelResponse(_message.Message):
     num_prefilled_tokens: _builtins.int
     """Prompt tokens of all sequences since the start: computed, and found in the prefix cache."""
     num_cached_tokens: _builtins.int
+    checkpoint_digest: _builtins.str
+    """SHA-256 of the served checkpoint's manifest, which has those of its files, 32 hexadecimal digits of it; empty for
+    the checkpoint of the settings.
+    """
     def __init__(
         self,
         *,
@@ -337,10 +387,11 @@ class GetModelResponse(_message.Message):
         num_waiting: _builtins.int = ...,
         num_prefilled_tokens: _builtins.int = ...,
         num_cached_tokens: _builtins.int = ...,
+        checkpoint_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_key", b"checkpoint_key", "max_model_tokens", b"max_model_tokens", "max_num_seqs", b"max_num_seqs", "num_cached_tokens", b"num_cached_tokens", "num_prefilled_tokens", b"num_prefilled_tokens", "num_running", b"num_running", "num_waiting", b"num_waiting", "policy_version", b"policy_version", "running_requests", b"running_requests", "waiting_requests", b"waiting_requests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_digest", b"checkpoint_digest", "checkpoint_key", b"checkpoint_key", "max_model_tokens", b"max_model_tokens", "max_num_seqs", b"max_num_seqs", "num_cached_tokens", b"num_cached_tokens", "num_prefilled_tokens", b"num_prefilled_tokens", "num_running", b"num_running", "num_waiting", b"num_waiting", "policy_version", b"policy_version", "running_requests", b"running_requests", "waiting_requests", b"waiting_requests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -76,7 +76,8 @@ class InferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LoadWeights(self, request, context):
-        """Swaps the weights for a checkpoint of the store; requests wait meanwhile, none fails.
+        """Swaps the weights for a checkpoint of the store; requests wait meanwhile, none fails. An older checkpoint is loaded
+        in the same way, under a new version: a version never stands for two sets of weights.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

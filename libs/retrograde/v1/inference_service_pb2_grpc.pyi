@@ -38,7 +38,9 @@ class InferenceServiceStub:
     Score: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.ScoreRequest, _inference_service_pb2.ScoreResponse]
     """Log-probability of given continuations."""
     LoadWeights: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.LoadWeightsRequest, _inference_service_pb2.LoadWeightsResponse]
-    """Swaps the weights for a checkpoint of the store; requests wait meanwhile, none fails."""
+    """Swaps the weights for a checkpoint of the store; requests wait meanwhile, none fails. An older checkpoint is loaded
+    in the same way, under a new version: a version never stands for two sets of weights.
+    """
     GetModel: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.GetModelRequest, _inference_service_pb2.GetModelResponse]
 
 @_typing.type_check_only
@@ -51,7 +53,9 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     Score: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.ScoreRequest, _inference_service_pb2.ScoreResponse]  # type: ignore[assignment]
     """Log-probability of given continuations."""
     LoadWeights: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.LoadWeightsRequest, _inference_service_pb2.LoadWeightsResponse]  # type: ignore[assignment]
-    """Swaps the weights for a checkpoint of the store; requests wait meanwhile, none fails."""
+    """Swaps the weights for a checkpoint of the store; requests wait meanwhile, none fails. An older checkpoint is loaded
+    in the same way, under a new version: a version never stands for two sets of weights.
+    """
     GetModel: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.GetModelRequest, _inference_service_pb2.GetModelResponse]  # type: ignore[assignment]
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -79,7 +83,9 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_service_pb2.LoadWeightsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_service_pb2.LoadWeightsResponse, _abc.Awaitable[_inference_service_pb2.LoadWeightsResponse]]:
-        """Swaps the weights for a checkpoint of the store; requests wait meanwhile, none fails."""
+        """Swaps the weights for a checkpoint of the store; requests wait meanwhile, none fails. An older checkpoint is loaded
+        in the same way, under a new version: a version never stands for two sets of weights.
+        """
 
     @_abc_1.abstractmethod
     def GetModel(
