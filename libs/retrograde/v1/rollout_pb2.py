@@ -23,22 +23,25 @@ _sym_db = _symbol_database.Default()
 
 
 from retrograde.v1 import problem_pb2 as retrograde_dot_v1_dot_problem__pb2
+from retrograde.v1 import provenance_pb2 as retrograde_dot_v1_dot_provenance__pb2
 from retrograde.v1 import verdict_pb2 as retrograde_dot_v1_dot_verdict__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bretrograde/v1/rollout.proto\x12\rretrograde.v1\x1a\x1bretrograde/v1/problem.proto\x1a\x1bretrograde/v1/verdict.proto\"\x1a\n\nInt32Array\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\x1c\n\x0c\x46loat32Array\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\xd3\x01\n\x06Sample\x12,\n\ttoken_ids\x18\x01 \x01(\x0b\x32\x19.retrograde.v1.Int32Array\x12-\n\x08logprobs\x18\x02 \x01(\x0b\x32\x1b.retrograde.v1.Float32Array\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x15\n\rfinish_reason\x18\x04 \x01(\t\x12#\n\x05grade\x18\x05 \x01(\x0b\x32\x14.retrograde.v1.Grade\x12\x0e\n\x06reward\x18\x06 \x01(\x01\x12\x12\n\nbacktracks\x18\x07 \x01(\r\"\xd9\x01\n\x0cRolloutGroup\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12\'\n\x07problem\x18\x03 \x01(\x0b\x32\x16.retrograde.v1.Problem\x12\x33\n\x10prompt_token_ids\x18\x04 \x01(\x0b\x32\x19.retrograde.v1.Int32Array\x12&\n\x07samples\x18\x05 \x03(\x0b\x32\x15.retrograde.v1.Sample\x12\x16\n\x0epolicy_version\x18\x06 \x01(\x04\x12\r\n\x05\x65poch\x18\x07 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bretrograde/v1/rollout.proto\x12\rretrograde.v1\x1a\x1bretrograde/v1/problem.proto\x1a\x1eretrograde/v1/provenance.proto\x1a\x1bretrograde/v1/verdict.proto\"8\n\nInt32Array\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\r\":\n\x0c\x46loat32Array\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\r\"8\n\nUint8Array\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\r\"\xda\x02\n\x06Sample\x12,\n\ttoken_ids\x18\x01 \x01(\x0b\x32\x19.retrograde.v1.Int32Array\x12-\n\x08logprobs\x18\x02 \x01(\x0b\x32\x1b.retrograde.v1.Float32Array\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x15\n\rfinish_reason\x18\x04 \x01(\t\x12#\n\x05grade\x18\x05 \x01(\x0b\x32\x14.retrograde.v1.Grade\x12\x0e\n\x06reward\x18\x06 \x01(\x01\x12\x12\n\nbacktracks\x18\x07 \x01(\r\x12\'\n\x04mask\x18\x08 \x01(\x0b\x32\x19.retrograde.v1.Uint8Array\x12\x1c\n\x14\x66irst_policy_version\x18\t \x01(\x04\x12\x1b\n\x13last_policy_version\x18\n \x01(\x04\x12!\n\x04\x63ost\x18\x0b \x01(\x0b\x32\x13.retrograde.v1.Cost\"\xd9\x01\n\x0cRolloutGroup\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12\'\n\x07problem\x18\x03 \x01(\x0b\x32\x16.retrograde.v1.Problem\x12\x33\n\x10prompt_token_ids\x18\x04 \x01(\x0b\x32\x19.retrograde.v1.Int32Array\x12&\n\x07samples\x18\x05 \x03(\x0b\x32\x15.retrograde.v1.Sample\x12\x16\n\x0epolicy_version\x18\x06 \x01(\x04\x12\r\n\x05\x65poch\x18\x07 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'retrograde.v1.rollout_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INT32ARRAY']._serialized_start=104
-  _globals['_INT32ARRAY']._serialized_end=130
-  _globals['_FLOAT32ARRAY']._serialized_start=132
-  _globals['_FLOAT32ARRAY']._serialized_end=160
-  _globals['_SAMPLE']._serialized_start=163
-  _globals['_SAMPLE']._serialized_end=374
-  _globals['_ROLLOUTGROUP']._serialized_start=377
-  _globals['_ROLLOUTGROUP']._serialized_end=594
+  _globals['_INT32ARRAY']._serialized_start=136
+  _globals['_INT32ARRAY']._serialized_end=192
+  _globals['_FLOAT32ARRAY']._serialized_start=194
+  _globals['_FLOAT32ARRAY']._serialized_end=252
+  _globals['_UINT8ARRAY']._serialized_start=254
+  _globals['_UINT8ARRAY']._serialized_end=310
+  _globals['_SAMPLE']._serialized_start=313
+  _globals['_SAMPLE']._serialized_end=659
+  _globals['_ROLLOUTGROUP']._serialized_start=662
+  _globals['_ROLLOUTGROUP']._serialized_end=879
 # @@protoc_insertion_point(module_scope)

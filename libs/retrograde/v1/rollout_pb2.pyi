@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from retrograde.v1 import problem_pb2 as _problem_pb2
+from retrograde.v1 import provenance_pb2 as _provenance_pb2
 from retrograde.v1 import verdict_pb2 as _verdict_pb2
 import builtins as _builtins
 import sys
@@ -22,20 +23,30 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Int32Array(_message.Message):
-    """Arrays travel as packed little-endian bytes: 2-3 times faster than repeated scalars."""
+    """Arrays travel as packed little-endian bytes, rows first: 2-3 times faster than repeated scalars. `dtype` is NumPy's
+    name ("<i4", "<f4", "|u1") and `shape` the length of each dimension; a reader refuses what does not fit `data`. Without
+    them it is one dimension of the type that the message is named after.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DATA_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
+    dtype: _builtins.str
+    @_builtins.property
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
         self,
         *,
         data: _builtins.bytes = ...,
+        dtype: _builtins.str = ...,
+        shape: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "dtype", b"dtype", "shape", b"shape"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -46,19 +57,52 @@ class Float32Array(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DATA_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
+    dtype: _builtins.str
+    @_builtins.property
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
         self,
         *,
         data: _builtins.bytes = ...,
+        dtype: _builtins.str = ...,
+        shape: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "dtype", b"dtype", "shape", b"shape"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Float32Array: _TypeAlias = Float32Array  # noqa: Y015
+
+@_typing.final
+class Uint8Array(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    DTYPE_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    dtype: _builtins.str
+    @_builtins.property
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+        dtype: _builtins.str = ...,
+        shape: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "dtype", b"dtype", "shape", b"shape"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Uint8Array: _TypeAlias = Uint8Array  # noqa: Y015
 
 @_typing.final
 class Sample(_message.Message):
@@ -73,11 +117,19 @@ class Sample(_message.Message):
     GRADE_FIELD_NUMBER: _builtins.int
     REWARD_FIELD_NUMBER: _builtins.int
     BACKTRACKS_FIELD_NUMBER: _builtins.int
+    MASK_FIELD_NUMBER: _builtins.int
+    FIRST_POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    LAST_POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     finish_reason: _builtins.str
+    """"stop" (the end token) or "length" (cut at max_tokens)."""
     reward: _builtins.float
     backtracks: _builtins.int
     """Returns to an earlier state told in the text."""
+    first_policy_version: _builtins.int
+    """The policies that sampled its first and its last token; they differ where weights were swapped in between."""
+    last_policy_version: _builtins.int
     @_builtins.property
     def token_ids(self) -> Global___Int32Array: ...
     @_builtins.property
@@ -86,6 +138,16 @@ class Sample(_message.Message):
 
     @_builtins.property
     def grade(self) -> _verdict_pb2.Grade: ...
+    @_builtins.property
+    def mask(self) -> Global___Uint8Array:
+        """One per token: 1 is trained on, 0 is not. Without it all are."""
+
+    @_builtins.property
+    def cost(self) -> _provenance_pb2.Cost:
+        """What it cost. What the samples of a group share (prompt, request, samples left out) is on the first one, so that
+        the costs of a group add up.
+        """
+
     def __init__(
         self,
         *,
@@ -96,10 +158,14 @@ class Sample(_message.Message):
         grade: _verdict_pb2.Grade | None = ...,
         reward: _builtins.float = ...,
         backtracks: _builtins.int = ...,
+        mask: Global___Uint8Array | None = ...,
+        first_policy_version: _builtins.int = ...,
+        last_policy_version: _builtins.int = ...,
+        cost: _provenance_pb2.Cost | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["grade", b"grade", "logprobs", b"logprobs", "token_ids", b"token_ids"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "grade", b"grade", "logprobs", b"logprobs", "mask", b"mask", "token_ids", b"token_ids"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backtracks", b"backtracks", "finish_reason", b"finish_reason", "grade", b"grade", "logprobs", b"logprobs", "reward", b"reward", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backtracks", b"backtracks", "cost", b"cost", "finish_reason", b"finish_reason", "first_policy_version", b"first_policy_version", "grade", b"grade", "last_policy_version", b"last_policy_version", "logprobs", b"logprobs", "mask", b"mask", "reward", b"reward", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -119,9 +185,11 @@ class RolloutGroup(_message.Message):
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Derived from feed, epoch and prompt: a redelivered group has the same id."""
+    """Derived from epoch and place in it: a redelivered group has the same id."""
     lease_id: _builtins.str
+    """What is acknowledged; every delivery has its own."""
     policy_version: _builtins.int
+    """The oldest policy that sampled any of its tokens."""
     epoch: _builtins.int
     @_builtins.property
     def problem(self) -> _problem_pb2.Problem: ...

@@ -26,21 +26,25 @@ class OpenFeedRequest(_message.Message):
     FEED_FIELD_NUMBER: _builtins.int
     PROMPTS_KEY_FIELD_NUMBER: _builtins.int
     SETTINGS_JSON_FIELD_NUMBER: _builtins.int
+    CONSUMER_FIELD_NUMBER: _builtins.int
     feed: _builtins.str
     prompts_key: _builtins.str
     """Object key of the prompts: JSON lines of Problem."""
     settings_json: _builtins.str
     """Feed settings in JSON: group size, temperature, max tokens, staleness, ..."""
+    consumer: _builtins.str
+    """A name that this trainer keeps over its restarts; empty is one consumer too."""
     def __init__(
         self,
         *,
         feed: _builtins.str = ...,
         prompts_key: _builtins.str = ...,
         settings_json: _builtins.str = ...,
+        consumer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed", "prompts_key", b"prompts_key", "settings_json", b"settings_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "feed", b"feed", "prompts_key", b"prompts_key", "settings_json", b"settings_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -78,20 +82,27 @@ class PullRolloutsRequest(_message.Message):
     FEED_FIELD_NUMBER: _builtins.int
     NUM_GROUPS_FIELD_NUMBER: _builtins.int
     MIN_POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    CONSUMER_FIELD_NUMBER: _builtins.int
+    MAX_UNACKNOWLEDGED_FIELD_NUMBER: _builtins.int
     feed: _builtins.str
     num_groups: _builtins.int
-    """The stream ends after this many groups."""
+    """The stream ends after this many groups, or with fewer when the feed ends."""
     min_policy_version: _builtins.int
+    consumer: _builtins.str
+    max_unacknowledged: _builtins.int
+    """The stream pauses while the consumer holds this many groups that it has not acknowledged; 0: never."""
     def __init__(
         self,
         *,
         feed: _builtins.str = ...,
         num_groups: _builtins.int = ...,
         min_policy_version: _builtins.int = ...,
+        consumer: _builtins.str = ...,
+        max_unacknowledged: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed", "min_policy_version", b"min_policy_version", "num_groups", b"num_groups"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "feed", b"feed", "max_unacknowledged", b"max_unacknowledged", "min_policy_version", b"min_policy_version", "num_groups", b"num_groups"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -123,7 +134,10 @@ class AckRolloutsRequest(_message.Message):
 
     FEED_FIELD_NUMBER: _builtins.int
     LEASE_IDS_FIELD_NUMBER: _builtins.int
+    CONSUMER_FIELD_NUMBER: _builtins.int
     feed: _builtins.str
+    consumer: _builtins.str
+    """Who leased them; a lease of another consumer is refused."""
     @_builtins.property
     def lease_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -131,10 +145,11 @@ class AckRolloutsRequest(_message.Message):
         *,
         feed: _builtins.str = ...,
         lease_ids: _abc.Iterable[_builtins.str] | None = ...,
+        consumer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed", "lease_ids", b"lease_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "feed", b"feed", "lease_ids", b"lease_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

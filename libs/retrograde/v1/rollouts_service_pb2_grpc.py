@@ -62,7 +62,7 @@ class RolloutsServiceServicer:
     """
 
     def OpenFeed(self, request, context):
-        """Creates the feed, or returns the one of that name; idempotent.
+        """Creates the feed, or joins the one of that name: a new session of the consumer, whose earlier leases are handed back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

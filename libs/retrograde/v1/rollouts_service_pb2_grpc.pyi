@@ -34,7 +34,7 @@ class RolloutsServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RolloutsServiceAsyncStub: ...
     OpenFeed: _grpc.UnaryUnaryMultiCallable[_rollouts_service_pb2.OpenFeedRequest, _rollouts_service_pb2.OpenFeedResponse]
-    """Creates the feed, or returns the one of that name; idempotent."""
+    """Creates the feed, or joins the one of that name: a new session of the consumer, whose earlier leases are handed back."""
     PullRollouts: _grpc.UnaryStreamMultiCallable[_rollouts_service_pb2.PullRolloutsRequest, _rollouts_service_pb2.PullRolloutsResponse]
     AckRollouts: _grpc.UnaryUnaryMultiCallable[_rollouts_service_pb2.AckRolloutsRequest, _rollouts_service_pb2.AckRolloutsResponse]
     PublishPolicy: _grpc.UnaryUnaryMultiCallable[_rollouts_service_pb2.PublishPolicyRequest, _rollouts_service_pb2.PublishPolicyResponse]
@@ -46,7 +46,7 @@ class RolloutsServiceAsyncStub(RolloutsServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     OpenFeed: _aio.UnaryUnaryMultiCallable[_rollouts_service_pb2.OpenFeedRequest, _rollouts_service_pb2.OpenFeedResponse]  # type: ignore[assignment]
-    """Creates the feed, or returns the one of that name; idempotent."""
+    """Creates the feed, or joins the one of that name: a new session of the consumer, whose earlier leases are handed back."""
     PullRollouts: _aio.UnaryStreamMultiCallable[_rollouts_service_pb2.PullRolloutsRequest, _rollouts_service_pb2.PullRolloutsResponse]  # type: ignore[assignment]
     AckRollouts: _aio.UnaryUnaryMultiCallable[_rollouts_service_pb2.AckRolloutsRequest, _rollouts_service_pb2.AckRolloutsResponse]  # type: ignore[assignment]
     PublishPolicy: _aio.UnaryUnaryMultiCallable[_rollouts_service_pb2.PublishPolicyRequest, _rollouts_service_pb2.PublishPolicyResponse]  # type: ignore[assignment]
@@ -61,7 +61,7 @@ class RolloutsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rollouts_service_pb2.OpenFeedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rollouts_service_pb2.OpenFeedResponse, _abc.Awaitable[_rollouts_service_pb2.OpenFeedResponse]]:
-        """Creates the feed, or returns the one of that name; idempotent."""
+        """Creates the feed, or joins the one of that name: a new session of the consumer, whose earlier leases are handed back."""
 
     @_abc_1.abstractmethod
     def PullRollouts(

@@ -189,25 +189,42 @@ class RewriterClient(ServiceClient):
 
 
 class RolloutsClient(ServiceClient):
-    """Rollouts for a trainer."""
+    """Rollouts for a trainer, which is one `consumer` of each feed, under a name that it keeps over its restarts."""
 
-    async def open_feed(self, feed: str, prompts_key: str, settings_json: str = "") -> Feed:
-        """Creates the feed or finds it again; leases of an earlier session of this trainer are handed back."""
-        request = rollouts_pb2.OpenFeedRequest(feed=feed, prompts_key=prompts_key, settings_json=settings_json)
+    async def open_feed(self, feed: str, prompts_key: str, settings_json: str = "", *, consumer: str = "") -> Feed:
+        """Creates the feed or joins it; what an earlier session of `consumer` had leased is handed back."""
+        request = rollouts_pb2.OpenFeedRequest(
+            feed=feed, prompts_key=prompts_key, settings_json=settings_json, consumer=consumer
+        )
         response = await self._call(RolloutsServiceStub(self._channel).OpenFeed, request)
         return Feed(response.num_prompts, response.num_acknowledged, response.policy_version)
 
-    async def pull(self, feed: str, num_groups: int, min_policy_version: int = 0) -> AsyncIterator[RolloutGroup]:
-        """`num_groups` leased groups, as they become ready. After an error pull the rest again."""
+    async def pull(
+        self,
+        feed: str,
+        num_groups: int,
+        min_policy_version: int = 0,
+        *,
+        consumer: str = "",
+        max_unacknowledged: int = 0,
+    ) -> AsyncIterator[RolloutGroup]:
+        """`num_groups` leased groups, as they become ready; fewer when the feed ends. After an error pull the rest.
+
+        The stream pauses while `consumer` holds `max_unacknowledged` groups (0: never).
+        """
         request = rollouts_pb2.PullRolloutsRequest(
-            feed=feed, num_groups=num_groups, min_policy_version=min_policy_version
+            feed=feed,
+            num_groups=num_groups,
+            min_policy_version=min_policy_version,
+            consumer=consumer,
+            max_unacknowledged=max_unacknowledged,
         )
         async for message in self._stream(RolloutsServiceStub(self._channel).PullRollouts, request):
             yield rollout_group_from_proto(message.group)
 
-    async def ack(self, feed: str, lease_ids: Sequence[str]) -> int:
+    async def ack(self, feed: str, lease_ids: Sequence[str], *, consumer: str = "") -> int:
         """The groups are used for good. Returns how many the feed has acknowledged in all."""
-        request = rollouts_pb2.AckRolloutsRequest(feed=feed, lease_ids=lease_ids)
+        request = rollouts_pb2.AckRolloutsRequest(feed=feed, lease_ids=lease_ids, consumer=consumer)
         return (await self._call(RolloutsServiceStub(self._channel).AckRollouts, request)).num_acknowledged
 
     async def publish_policy(self, feed: str, checkpoint_key: str, policy_version: int = 0) -> tuple[int, float]:

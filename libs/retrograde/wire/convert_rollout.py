@@ -10,27 +10,60 @@ from retrograde.core.rollout import RolloutGroup, Sample
 from retrograde.runtime.errors import InvalidInputError
 from retrograde.v1 import inference_service_pb2 as inference_pb2
 from retrograde.v1 import rollout_pb2
-from retrograde.wire.convert import grade_from_proto, grade_to_proto, problem_from_proto, problem_to_proto
+from retrograde.wire.convert import (
+    cost_from_proto,
+    cost_to_proto,
+    grade_from_proto,
+    grade_to_proto,
+    problem_from_proto,
+    problem_to_proto,
+)
+
+PackedArray = rollout_pb2.Int32Array | rollout_pb2.Float32Array | rollout_pb2.Uint8Array
 
 
 def int32_to_proto(values: NDArray[np.int32]) -> rollout_pb2.Int32Array:
     """Array int32 [N] -> message."""
-    return rollout_pb2.Int32Array(data=np.asarray(values, "<i4").tobytes())
+    return rollout_pb2.Int32Array(data=np.asarray(values, "<i4").tobytes(), dtype="<i4", shape=values.shape)
 
 
-def int32_from_proto(message: rollout_pb2.Int32Array) -> NDArray[np.int32]:
-    """Message -> array int32 [N]."""
-    return np.frombuffer(message.data, "<i4").astype(np.int32)
+def int32_from_proto(message: rollout_pb2.Int32Array, field: str = "array") -> NDArray[np.int32]:
+    """Message -> array int32 [N], not writable. Raises InvalidInputError, naming `field`."""
+    return np.frombuffer(_checked(message, "<i4", 4, field), "<i4")
 
 
 def float32_to_proto(values: NDArray[np.float32]) -> rollout_pb2.Float32Array:
     """Array float32 [N] -> message."""
-    return rollout_pb2.Float32Array(data=np.asarray(values, "<f4").tobytes())
+    return rollout_pb2.Float32Array(data=np.asarray(values, "<f4").tobytes(), dtype="<f4", shape=values.shape)
 
 
-def float32_from_proto(message: rollout_pb2.Float32Array) -> NDArray[np.float32]:
-    """Message -> array float32 [N]."""
-    return np.frombuffer(message.data, "<f4").astype(np.float32)
+def float32_from_proto(message: rollout_pb2.Float32Array, field: str = "array") -> NDArray[np.float32]:
+    """Message -> array float32 [N], not writable. Raises InvalidInputError, naming `field`."""
+    return np.frombuffer(_checked(message, "<f4", 4, field), "<f4")
+
+
+def uint8_to_proto(values: NDArray[np.uint8]) -> rollout_pb2.Uint8Array:
+    """Array uint8 [N] -> message."""
+    return rollout_pb2.Uint8Array(data=np.asarray(values, "|u1").tobytes(), dtype="|u1", shape=values.shape)
+
+
+def uint8_from_proto(message: rollout_pb2.Uint8Array, field: str = "array") -> NDArray[np.uint8]:
+    """Message -> array uint8 [N], not writable. Raises InvalidInputError, naming `field`."""
+    return np.frombuffer(_checked(message, "|u1", 1, field), "|u1")
+
+
+def _checked(message: PackedArray, dtype: str, item_bytes: int, field: str) -> bytes:
+    """The bytes of a one-dimensional array, once type and length are known to fit."""
+    data, shape = message.data, message.shape
+    if message.dtype not in ("", dtype):
+        raise InvalidInputError(f"{field}.dtype: {message.dtype!r} was sent and {dtype!r} is read; convert it first")
+    if len(shape) > 1:
+        raise InvalidInputError(f"{field}.shape: {list(shape)} has {len(shape)} dimensions; send one")
+    if len(data) % item_bytes or (shape and shape[0] * item_bytes != len(data)):
+        raise InvalidInputError(
+            f"{field}.data: {len(data)} bytes do not hold {shape[0] if shape else 'whole'} items of {item_bytes} bytes"
+        )
+    return data
 
 
 def sampling_to_proto(sampling: Sampling) -> inference_pb2.Sampling:
@@ -134,19 +167,30 @@ def sample_to_proto(sample: Sample) -> rollout_pb2.Sample:
         grade=grade_to_proto(sample.grade),
         reward=sample.reward,
         backtracks=sample.backtracks,
+        mask=uint8_to_proto(sample.mask),
+        first_policy_version=sample.policy_versions[0],
+        last_policy_version=sample.policy_versions[1],
+        cost=cost_to_proto(sample.cost),
     )
 
 
 def sample_from_proto(message: rollout_pb2.Sample) -> Sample:
-    """Message -> Sample."""
+    """Message -> Sample. Raises InvalidInputError for arrays that do not fit each other."""
+    token_ids = int32_from_proto(message.token_ids, "token_ids")
+    mask = uint8_from_proto(message.mask, "mask")
+    if len(mask) not in (0, len(token_ids)):
+        raise InvalidInputError(f"mask: {len(mask)} values for {len(token_ids)} tokens; send one for each, or none")
     return Sample(
-        token_ids=int32_from_proto(message.token_ids),
-        logprobs=float32_from_proto(message.logprobs),
+        token_ids=token_ids,
+        logprobs=float32_from_proto(message.logprobs, "logprobs"),
         text=message.text,
         finish_reason=message.finish_reason,
         grade=grade_from_proto(message.grade),
         reward=message.reward,
         backtracks=message.backtracks,
+        mask=mask,
+        policy_versions=(message.first_policy_version, message.last_policy_version),
+        cost=cost_from_proto(message.cost),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from retrograde.core.solution import (
 )
 from retrograde.core.tree import Node, NodeOrigin, SearchTree
 from retrograde.runtime.errors import InvalidInputError
-from retrograde.v1 import tree_pb2, verdict_pb2
+from retrograde.v1 import rollout_pb2, tree_pb2, verdict_pb2
 from retrograde.wire import convert, convert_rollout, convert_solution
 
 PROBLEM = Problem("p1", "countdown", "Numbers: 3 7 7, target: 28.", "28", "generated", "3")
@@ -122,12 +123,66 @@ def test_sampling_survives_the_wire_and_zero_tokens_are_refused() -> None:
         convert_rollout.sampling_from_proto(message)
 
 
+def a_sample(**changes: object) -> Sample:
+    """Two tokens, one of them masked, of two policies."""
+    fields: dict[str, Any] = {
+        "token_ids": np.array([5, -6], np.int32),
+        "logprobs": np.array([-1, -0.5], np.float32),
+        "text": "x",
+        "finish_reason": "stop",
+        "grade": Grade(Verdict.CORRECT, "", "28"),
+        "reward": 1.0,
+        "backtracks": 2,
+        "mask": np.array([1, 0], np.uint8),
+        "policy_versions": (3, 4),
+        "cost": Cost(2, 2, 1, 0.5, 0.25, 1),
+    }
+    return Sample(**{**fields, **changes})
+
+
 def test_rollout_group_survives_the_wire() -> None:
-    """A group comes back with rewards, versions and leases."""
-    sample = Sample(
-        np.array([5], np.int32), np.array([-1], np.float32), "x", "stop", Grade(Verdict.CORRECT, "", "28"), 1.0, 2
-    )
-    group = RolloutGroup("0000-0000001", "lease", PROBLEM, np.array([1, 2], np.int32), (sample,), 3, 0)
-    back = convert_rollout.rollout_group_from_proto(convert_rollout.rollout_group_to_proto(group))
+    """A group comes back with rewards, masks, versions, costs and lease, through bytes."""
+    group = RolloutGroup("0000-0000001", "lease", PROBLEM, np.array([1, 2], np.int32), (a_sample(),), 3, 0)
+    data = convert_rollout.rollout_group_to_proto(group).SerializeToString()
+    back = convert_rollout.rollout_group_from_proto(rollout_pb2.RolloutGroup.FromString(data))
+    arrays = [back.prompt_token_ids, *(getattr(back.samples[0], name) for name in ("token_ids", "logprobs", "mask"))]
+    assert [array.tolist() for array in arrays] == [[1, 2], [5, -6], [-1.0, -0.5], [1, 0]]
     assert (back.id, back.lease_id, back.problem, back.policy_version) == (group.id, "lease", PROBLEM, 3)
     assert (back.samples[0].reward, back.samples[0].backtracks, back.samples[0].grade.answer) == (1.0, 2, "28")
+    assert (back.samples[0].policy_versions, back.samples[0].cost) == ((3, 4), Cost(2, 2, 1, 0.5, 0.25, 1))
+
+
+def test_without_a_mask_all_tokens_are_trained_on() -> None:
+    """Neither a sample that is made without one nor a message without one leaves tokens out."""
+    message = convert_rollout.sample_to_proto(a_sample(mask=np.empty(0, np.uint8)))
+    assert message.mask.data == b"\1\1"
+    message.ClearField("mask")
+    assert convert_rollout.sample_from_proto(message).mask.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"dtype": "<i8"}, r"token_ids\.dtype: '<i8' was sent and '<i4' is read"),
+        ({"shape": [1, 2]}, r"token_ids\.shape: \[1, 2\] has 2 dimensions"),
+        ({"shape": [3]}, r"token_ids\.data: 8 bytes do not hold 3 items of 4"),
+        ({"data": b"123", "shape": []}, r"token_ids\.data: 3 bytes do not hold whole items of 4"),
+    ],
+)
+def test_an_array_that_does_not_fit_is_refused(changes: dict[str, Any], fault: str) -> None:
+    """Wrong type, dimensions or number of bytes: the error names the field, what came and what is read."""
+    message = convert_rollout.sample_to_proto(a_sample())
+    fields = {"data": message.token_ids.data, "dtype": "<i4", "shape": [2], **changes}
+    message.token_ids.CopyFrom(rollout_pb2.Int32Array(**fields))
+    with pytest.raises(InvalidInputError, match=fault):
+        convert_rollout.sample_from_proto(message)
+
+
+def test_a_mask_of_another_length_is_refused() -> None:
+    """In a message and in a sample."""
+    message = convert_rollout.sample_to_proto(a_sample())
+    message.mask.CopyFrom(convert_rollout.uint8_to_proto(np.ones(3, np.uint8)))
+    with pytest.raises(InvalidInputError, match="mask: 3 values for 2 tokens"):
+        convert_rollout.sample_from_proto(message)
+    with pytest.raises(ValueError, match="mask: 3 values for 2 tokens"):
+        a_sample(mask=np.ones(3, np.uint8))
