@@ -62,7 +62,7 @@ class TreeLog:
         self._found = await until_available(self._read, self._prefix)
         self._begin_segment()
         await self._put()
-        await self._check_now_and_then()
+        await self.check_now_and_then()
 
     async def read(self) -> list[Record]:
         """The records to continue from, in the order of arrival; opens the log unless it is open."""
@@ -86,14 +86,14 @@ class TreeLog:
 
         Raises FencedError, within CHECK_SECONDS and another append, when another worker has taken the tree over.
         """
-        await self._check_now_and_then()  # before the put: it would bring a deleted log back
+        await self.check_now_and_then()  # before the put: it would bring a deleted log back
         for record in records:
             if self._num_records >= SEGMENT_RECORDS or len(self._data) >= SEGMENT_BYTES:
                 await self._next_segment()
             self._add(record)
         if not self._is_stored:
             await self._put()
-        await self._check_now_and_then()  # the put may have taken long
+        await self.check_now_and_then()  # the put may have taken long
 
     async def check(self) -> None:
         """Raises FencedError if another worker has taken the tree over, or finished it and deleted the log."""
@@ -105,7 +105,8 @@ class TreeLog:
         if not any(name[:2] == self._name[:2] for name in names):
             raise FencedError(f"{self._prefix}: epoch {self._name.epoch} is over, another worker deleted the log")
 
-    async def _check_now_and_then(self) -> None:
+    async def check_now_and_then(self) -> None:
+        """`check`, unless the last one is less than CHECK_SECONDS ago: after anything that may have taken long."""
         if time.monotonic() - self._checked_at > CHECK_SECONDS:
             await self.check()
 

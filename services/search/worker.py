@@ -115,6 +115,7 @@ class SearchWorker:
             await log.open()
             if await self._exists(tree_key):  # whoever stored it since may have deleted the log before it was opened
                 return "stored_before"
+            await log.check_now_and_then()  # that look may have taken long
             return await self._keep(tree_key, await self._search(queued, problem, recipe, log, drain), log)
         except InvalidInputError:
             await log.delete()  # nobody will go on with it
