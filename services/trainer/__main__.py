@@ -10,7 +10,7 @@ from retrograde.runtime.settings import load_settings
 from retrograde.v1.trainer_service_pb2_grpc import add_TrainerServiceServicer_to_server
 from retrograde.wire.clients import InferenceClient, VerifierClient
 from services.trainer.controller import Controller
-from services.trainer.launch import LocalBackend
+from services.trainer.local_backend import LocalBackend
 from services.trainer.servicer import TrainerServicer
 from services.trainer.settings import TrainerSettings
 
@@ -20,7 +20,7 @@ async def run(settings: TrainerSettings) -> None:
     async with Process("trainer", settings) as process:
         policy = await process.enter(InferenceClient(settings.inference))
         verifier = await process.enter(VerifierClient(settings.verifier))
-        backend = LocalBackend(Path(settings.work_dir), settings.job_attempts)
+        backend = await process.enter(LocalBackend(Path(settings.work_dir)))
         controller = Controller(settings, process.store, process.broker, policy, verifier, backend)
         process.add_servicer(
             add_TrainerServiceServicer_to_server, TrainerServicer(controller), "retrograde.v1.TrainerService"

@@ -1,33 +1,48 @@
 """Runs stage after stage, remembers in the store what is done, and continues after a restart.
 
 create  -> the run is stored, a task begins
-task    -> for each stage of the plan that is not done: begin, run, finish
+task    -> for each stage of the plan that is not done: its turn at the served policy, begin, run, finish
+cancel  -> the task ends, then the run's jobs, then the run is CANCELLED; created again, it goes on
 restart -> every stored run that had not ended gets its task again
+
+Creating and cancelling one run happen one after the other; runs do not wait for each other but for the served policy.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from retrograde.recipe.recipe import Recipe, RecipeError, parse_recipe
+from retrograde.runtime import metrics
 from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.broker import Broker
-from retrograde.runtime.errors import ConflictError, InvalidInputError, RetrogradeError, UnavailableError
+from retrograde.runtime.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    RetrogradeError,
+    UnavailableError,
+)
 from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
 from retrograde.v1 import run_pb2
 from retrograde.wire.clients import InferenceClient, VerifierClient
+from services.trainer.history import History
+from services.trainer.jobs import end_jobs
 from services.trainer.launch import LaunchBackend
-from services.trainer.runs import ENDED, RunRecord, list_runs, load_run, now
+from services.trainer.runs import ENDED, RunRecord, list_runs, load_run
 from services.trainer.settings import TrainerSettings
 from services.trainer.stages.plan import plan
+from services.trainer.stages.search import weights_of
 from services.trainer.stages.stage import RunContext, Stage
+from services.trainer.turns import PolicyTurns
 
 _log = get_logger(__name__)
 _PAUSE_SECONDS = 2.0
+_RUNNING = metrics.gauge("trainer", "runs_running", "Runs at work")
 
 
 @dataclass(slots=True)
@@ -40,83 +55,117 @@ class Controller:
     policy: InferenceClient
     verifier: VerifierClient
     backend: LaunchBackend
+    plan: Callable[[Recipe], Sequence[Stage]] = plan
+    _turns: PolicyTurns = field(default_factory=PolicyTurns)
     _records: dict[str, RunRecord] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     async def work(self, drain: asyncio.Event) -> None:
         """Continues the stored runs that had not ended; on drain stops all where they are."""
         for run in await in_thread(lambda: list(list_runs(self.store))):
-            if run.state not in ENDED and run.id not in self._tasks:
-                self._start(run)
+            if run.state not in ENDED:
+                await self._take_up(run.id)
         await drain.wait()
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        for record in self._records.values():
+            await record.settled()
 
-    async def create(self, run_id: str, recipe_yaml: str) -> run_pb2.Run:
+    async def create(self, run_id: str, recipe_yaml: str, by: str) -> run_pb2.Run:
         """The run, new or found. Raises ConflictError for another recipe, InvalidInputError for a wrong one."""
         recipe = _parse(recipe_yaml)
-        plan(recipe)
-        known = await self._find(run_id)
-        if known is None:
-            run = run_pb2.Run(id=run_id, recipe_hash=recipe.hash, recipe_yaml=recipe_yaml)
-            run.state = run_pb2.RUN_STATE_RUNNING
-            run.created_at.CopyFrom(now())
-            record = self._start(run)
-            await record.save()
-            return run
-        if known.recipe_hash != recipe.hash:
-            raise ConflictError(f"run_id: {run_id!r} belongs to recipe {known.recipe_hash}; use another run id")
-        if known.state in (run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED):
-            known.state, known.error = run_pb2.RUN_STATE_RUNNING, ""
-            self._start(known)
-        return known
+        stages = self.plan(recipe)
+        async with self._locks[run_id]:
+            try:
+                record = await self._open(run_id)
+            except NotFoundError:
+                return await self._create(run_id, recipe, recipe_yaml, stages, by)
+            if record.run.recipe_hash != recipe.hash:
+                raise ConflictError(
+                    f"run_id: {run_id!r} belongs to recipe {record.run.recipe_hash}; use another run id"
+                )
+            if record.run.state in (run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED):
+                await self._continue(record, by)
+            return record.run
 
     async def record(self, run_id: str) -> RunRecord:
         """The run's state with its watchers. Raises NotFoundError."""
+        async with self._locks[run_id]:
+            return await self._open(run_id)
+
+    async def history(self, run_id: str) -> list[run_pb2.RunEvent]:
+        """All that happened to it. Raises NotFoundError."""
+        await self.record(run_id)
+        return await in_thread(History(self.store, run_id).read)
+
+    async def list(self, state: int, page_size: int, page_token: str) -> tuple[list[run_pb2.Run], str]:
+        """(runs of the store in that state, newest first; the token of the next page). 0: any state, no limit."""
+        runs = await in_thread(lambda: list(list_runs(self.store)))
+        runs.sort(key=lambda run: (run.created_at.ToNanoseconds(), run.id), reverse=True)
+        runs = runs[_position_after(runs, page_token) :]
+        found = [run for run in runs if state in (run_pb2.RUN_STATE_UNSPECIFIED, run.state)]
+        page = found[:page_size] if page_size else found
+        return page, page[-1].id if len(page) < len(found) else ""
+
+    async def cancel(self, run_id: str, by: str) -> run_pb2.Run:
+        """Stops the run where it is, and its jobs; one that has ended stays as it ended."""
+        async with self._locks[run_id]:
+            record = await self._open(run_id)
+            task = self._tasks.pop(run_id, None)
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+            await record.settled()
+            if record.run.state not in ENDED:
+                await end_jobs(self.backend, run_id, record.tell)
+                await record.end(run_pb2.RUN_STATE_CANCELLED, by=by)
+            return record.run
+
+    async def _open(self, run_id: str) -> RunRecord:
         if run_id not in self._records:
             run = await in_thread(load_run, self.store, run_id)
             self._records[run_id] = RunRecord(self.store, run)
         return self._records[run_id]
 
-    async def list(self) -> list[run_pb2.Run]:
-        """All runs of the store, newest first."""
-        runs = await in_thread(lambda: list(list_runs(self.store)))
-        return sorted(runs, key=lambda run: run.created_at.ToNanoseconds(), reverse=True)
-
-    async def cancel(self, run_id: str) -> run_pb2.Run:
-        """Stops the run where it is."""
-        record = await self.record(run_id)
-        task = self._tasks.pop(run_id, None)
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        if record.run.state not in ENDED:
-            await record.end(run_pb2.RUN_STATE_CANCELLED)
+    async def _create(
+        self, run_id: str, recipe: Recipe, recipe_yaml: str, stages: Sequence[Stage], by: str
+    ) -> run_pb2.Run:
+        record = RunRecord(self.store, run_pb2.Run(id=run_id))
+        names = [stage.name for stage in stages]
+        await record.create(run_pb2.RunCreated(recipe_hash=recipe.hash, recipe_yaml=recipe_yaml, plan=names), by)
+        self._records[run_id] = record
+        self._start(record)
         return record.run
 
-    async def _find(self, run_id: str) -> run_pb2.Run | None:
-        if run_id in self._records:
-            return self._records[run_id].run
-        runs = await in_thread(lambda: {run.id: run for run in list_runs(self.store)})
-        return runs.get(run_id)
+    async def _take_up(self, run_id: str) -> None:
+        async with self._locks[run_id]:
+            record = await self._open(run_id)
+            if run_id not in self._tasks and record.run.state not in ENDED:
+                await self._continue(record, "trainer, restarted")
 
-    def _start(self, run: run_pb2.Run) -> RunRecord:
-        record = RunRecord(self.store, run)
-        self._records[run.id] = record
-        self._tasks[run.id] = asyncio.create_task(self._run(record))
-        return record
+    async def _continue(self, record: RunRecord, by: str) -> None:
+        await record.tell(run_pb2.RunEvent(continued=run_pb2.RunContinued()), by)
+        self._start(record)
+
+    def _start(self, record: RunRecord) -> None:
+        self._tasks[record.run.id] = asyncio.create_task(self._run(record))
 
     async def _run(self, record: RunRecord) -> None:
-        try:
-            await self._run_stages(record)
-        except RetrogradeError as error:
-            _log.error("run failed", run_id=record.run.id, error=str(error))
-            await record.end(run_pb2.RUN_STATE_FAILED, str(error))
-        except Exception as error:  # noqa: BLE001  the run's owner must learn of any fault, and the service goes on
-            _log.exception("run failed", run_id=record.run.id)
-            await record.end(run_pb2.RUN_STATE_FAILED, f"{type(error).__name__}: {error}")
+        with _RUNNING.track_inprogress():
+            try:
+                await self._run_stages(record)
+            except RetrogradeError as error:
+                await self._fail(record, str(error))
+            except Exception as error:  # noqa: BLE001  the run's owner must learn of any fault, and the service goes on
+                _log.exception("fault", run_id=record.run.id)
+                await self._fail(record, f"{type(error).__name__}: {error}")
+
+    async def _fail(self, record: RunRecord, error: str) -> None:
+        _log.error("run failed", run_id=record.run.id, error=error)
+        await end_jobs(self.backend, record.run.id, record.tell)
+        await record.end(run_pb2.RUN_STATE_FAILED, error)
 
     async def _run_stages(self, record: RunRecord) -> None:
         recipe = _parse(record.run.recipe_yaml)
@@ -129,30 +178,60 @@ class Controller:
             policy=self.policy,
             verifier=self.verifier,
             backend=self.backend,
+            tell=record.tell,
         )
         done = {stage.name for stage in record.run.stages if stage.state == run_pb2.RUN_STATE_SUCCEEDED}
-        for stage in plan(recipe):
+        for stage in self.plan(recipe):
             if stage.name not in done:
-                await _run_stage(stage, context, record)
+                await self._run_stage(stage, context, record)
         await record.end(run_pb2.RUN_STATE_SUCCEEDED)
 
+    async def _run_stage(self, stage: Stage, context: RunContext, record: RunRecord) -> None:
+        state = await record.begin(stage.name, stage.unit)
+        if not stage.serves:
+            await _work(stage, state, context, record)
+            return
+        weights = await in_thread(weights_of, context.store, context.key("checkpoints", stage.serves))
+        if self._turns.must_wait(weights):
+            await _wait(record, state, "another run's weights are served")
+        async with self._turns.hold(weights):
+            await _work(stage, state, context, record)
 
-async def _run_stage(stage: Stage, context: RunContext, record: RunRecord) -> None:
+
+async def _work(stage: Stage, state: run_pb2.Stage, context: RunContext, record: RunRecord) -> None:
     """Runs the stage until it is done; while a service is away, waits and runs it again."""
-    state = await record.begin(stage.name, stage.unit)
-    progress: Callable[[int, int, str], Awaitable[None]] = lambda done, total, detail: record.progress(  # noqa: E731
-        state, done, total, detail
-    )
+
+    async def progress(done: int, total: int, detail: str) -> None:
+        await record.progress(state, done, total, detail)
+
+    waited_at = -1
     while True:
         try:
             cost = await stage.run(context, progress)
         except UnavailableError as error:
             _log.warning("a service is away; the stage waits", stage=stage.name, error=str(error))
-            await record.progress(state, state.done, state.total, f"waiting: {error}")
+            if state.done != waited_at:
+                await _wait(record, state, str(error))
+            waited_at = state.done
             await asyncio.sleep(_PAUSE_SECONDS)
         else:
             await record.finish(state, cost)
             return
+
+
+async def _wait(record: RunRecord, state: run_pb2.Stage, reason: str) -> None:
+    await record.tell(run_pb2.RunEvent(stage_waits=run_pb2.StageWaits(name=state.name, reason=reason)))
+    await record.progress(state, state.done, state.total, f"waiting: {reason}")
+
+
+def _position_after(runs: Sequence[run_pb2.Run], run_id: str) -> int:
+    """Where the runs after `run_id` begin; "" is before the first."""
+    if not run_id:
+        return 0
+    for i, run in enumerate(runs):
+        if run.id == run_id:
+            return i + 1
+    raise InvalidInputError(f"page_token: {run_id!r} is none of this store; begin again with an empty one")
 
 
 def _parse(recipe_yaml: str) -> Recipe:

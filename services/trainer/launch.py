@@ -1,38 +1,32 @@
-"""How a training job is started: the LaunchBackend port, and child processes of this machine.
+"""How a training job is started: the LaunchBackend port.
 
-A job is a module with a configuration; it keeps its state in the store and ends with status 0 once its checkpoint is
-there, so a backend may start it again at any time: it continues where it was.
+A job is a module with a configuration. It keeps its state in the store and ends with status 0 once its checkpoint is
+there, so it may be started again at any time: it continues where it was. A backend knows jobs by their handles, which
+derive from run and name: whoever restarts finds by `running` what still works, and launching it again is harmless.
+
+    local       child processes of this machine (`local_backend`); they end with the trainer
+    cluster     Jobs, which outlive it; the handle becomes their labels
 """
 
 from __future__ import annotations
 
-import asyncio
-import sys
+import enum
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-import yaml
 from pydantic import BaseModel
 
-from retrograde.runtime.errors import InvalidInputError, RetrogradeError
-from retrograde.runtime.lifeline import die_with_parent
-from retrograde.runtime.logs import get_logger
-from retrograde.runtime.settings import BAD_INPUT_STATUS
 
-_log = get_logger(__name__)
-_PAUSE_SECONDS = 1.0
-_STOP_SECONDS = 10.0
-_LAST_LINES = 12
+class JobHandle(NamedTuple):
+    """A job's name everywhere: `name` is unique in its run."""
 
-
-class JobFailedError(RetrogradeError):
-    """A job ended badly more often than allowed; the message carries its last words."""
+    run_id: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`module` started `num_processes` times with `config`; `name` is unique in its run."""
+    """`module` started `num_processes` times with `config`."""
 
     run_id: str
     name: str
@@ -40,66 +34,45 @@ class Job:
     config: BaseModel
     num_processes: int
 
+    @property
+    def handle(self) -> JobHandle:
+        """How its backend knows it."""
+        return JobHandle(self.run_id, self.name)
 
-class LaunchBackend(Protocol):
-    """Runs jobs somewhere."""
 
-    async def run(self, job: Job) -> None:
-        """Returns when the job is done; starts it again after a failure. Cancelling stops it. Raises JobFailedError."""
+class JobState(enum.Enum):
+    """How the latest start of a job stands."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REFUSED = "refused"  # its input is wrong: starting it again does not help
+    GONE = "gone"  # nobody knows it: its machine was lost, or it was never started
 
 
 @dataclass(frozen=True, slots=True)
-class LocalBackend:
-    """Child processes: torchrun for several ranks, the module itself for one. They die with this process."""
+class JobStatus:
+    """`reason` says how it ended, `log` where people find what it wrote."""
 
-    work_dir: Path
-    attempts: int
-
-    async def run(self, job: Job) -> None:
-        """See LaunchBackend."""
-        folder = self.work_dir / job.run_id
-        folder.mkdir(parents=True, exist_ok=True)
-        config = folder / f"{job.name}.yaml"
-        config.write_text(yaml.safe_dump(job.config.model_dump(mode="json")), encoding="utf-8")
-        log_file = folder / f"{job.name}.log"
-        for attempt in range(1, self.attempts + 1):
-            status = await self._once(job, config, log_file)
-            if status == 0:
-                return
-            if status == BAD_INPUT_STATUS:
-                raise InvalidInputError(f"job {job.name} refused its input: {_tail(log_file, 1)}")
-            _log.warning("job ended", job=job.name, status=status, attempt=attempt, log=str(log_file))
-            await asyncio.sleep(_PAUSE_SECONDS * attempt)
-        raise JobFailedError(f"job {job.name} failed {self.attempts} times; {log_file} ends:\n{_tail(log_file)}")
-
-    async def _once(self, job: Job, config: Path, log_file: Path) -> int:
-        with log_file.open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *_command(job, config), stdout=log, stderr=log, preexec_fn=die_with_parent
-            )
-        try:
-            return await process.wait()
-        finally:
-            await _stop(process)
+    state: JobState
+    reason: str = ""
+    log: str = ""
 
 
-def _command(job: Job, config: Path) -> list[str]:
-    if job.num_processes == 1:
-        return [sys.executable, "-m", job.module, "--config", str(config)]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return [*launcher, "--nproc-per-node", str(job.num_processes), "-m", job.module, "--config", str(config)]
+class LaunchBackend(Protocol):
+    """Runs jobs somewhere. UnavailableError: that place does not answer; the same call may be made again."""
 
+    async def launch(self, job: Job) -> None:
+        """Starts it; one that runs already is left as it is."""
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), _STOP_SECONDS)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+    async def status(self, handle: JobHandle) -> JobStatus:
+        """How it stands now."""
 
+    async def tail(self, handle: JobHandle, num_lines: int) -> str:
+        """The last lines of its log; "" where there are none."""
 
-def _tail(log_file: Path, num_lines: int = _LAST_LINES) -> str:
-    return "\n".join(log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-num_lines:])
+    async def cancel(self, handle: JobHandle) -> None:
+        """Ends its processes, by force once the backend's grace is over. One that does not run is fine."""
+
+    async def running(self) -> list[JobHandle]:
+        """All jobs at work, also those that an earlier life of this trainer started."""

@@ -1,13 +1,17 @@
-"""Runs as the store knows them: `runs/<run>/run.pb`, rewritten at every change.
+"""Runs as the store knows them: what happened to them (`history`), and `runs/<run>/run.pb`, their state.
 
-The store is the only memory: a restarted trainer lists it and continues what had not ended.
+    an event   is kept in the history, then changes the state, then the state is stored
+    progress   changes the state alone, which is stored once a second at most
+
+The store is the only memory: a restarted trainer lists it and continues what had not ended. A trainer that died between
+an event and the state takes the event in when it opens the run again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,8 +23,10 @@ from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
 from retrograde.v1 import run_pb2
 from retrograde.wire.convert import cost_to_proto
+from services.trainer.history import History, rebuilt, stage_of, take_in
 
 ENDED = (run_pb2.RUN_STATE_SUCCEEDED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED)
+TRAINER = "trainer"
 _SAVE_EVERY_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
 _log = get_logger(__name__)
@@ -39,11 +45,20 @@ def run_key(run_id: str) -> str:
 
 
 def load_run(store: ObjectStore, run_id: str) -> run_pb2.Run:
-    """The stored state. Raises NotFoundError."""
+    """The stored state, with what its history knows beyond it. Raises NotFoundError."""
+    history = History(store, run_id)
     try:
-        return run_pb2.Run.FromString(store.get(run_key(run_id)))
+        run = run_pb2.Run.FromString(store.get(run_key(run_id)))
     except NotFoundError as error:
-        raise NotFoundError(f"run_id: {run_id!r} is unknown in this store; list the runs to see their names") from error
+        events = history.read()
+        if not events:
+            raise NotFoundError(
+                f"run_id: {run_id!r} is unknown in this store; list the runs to see their names"
+            ) from error
+        return rebuilt(run_id, events)
+    for event in history.read(run.num_events):
+        take_in(run, event)
+    return run
 
 
 def list_runs(store: ObjectStore) -> Iterator[run_pb2.Run]:
@@ -55,28 +70,46 @@ def list_runs(store: ObjectStore) -> Iterator[run_pb2.Run]:
 
 @dataclass(slots=True)
 class RunRecord:
-    """One run's state with its watchers. Progress is saved at most once a second; changes of state at once.
+    """One run's state with its watchers.
 
-    `save` raises UnavailableError while the store is away or full; the others wait for it.
+    What is kept is kept in order and to its end, also when the caller is cancelled meanwhile; a store that is away or
+    full is waited for.
     """
 
     store: ObjectStore
     run: run_pb2.Run
+    _history: History = field(init=False)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _saved_at: float = 0.0
     _num_saves: int = 0
     _stage_began: float = 0.0
     _earlier_seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        self._history = History(self.store, self.run.id)
+
+    async def tell(self, event: run_pb2.RunEvent, by: str = TRAINER) -> None:
+        """Keeps the event and changes the state as it says."""
+        event.by = by
+        await _to_its_end(self._tell(event))
+
+    async def create(self, created: run_pb2.RunCreated, by: str) -> None:
+        """Keeps a new run. Raises UnavailableError while the store is away: then it may be there or not."""
+        event = run_pb2.RunEvent(number=1, at=now(), by=by, created=created)
+        await _to_its_end(in_thread(self._history.append, event))
+        take_in(self.run, event)
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Returns once all that was told is kept, and the state with it."""
+        await _to_its_end(self._save_in_turn())
+
     async def begin(self, name: str, unit: str) -> run_pb2.Stage:
         """The stage called `name`, now running."""
-        stage = self._stage(name)
-        stage.unit = unit
-        stage.state = run_pb2.RUN_STATE_RUNNING
-        if not stage.HasField("started_at"):
-            stage.started_at.CopyFrom(now())
+        await self.tell(run_pb2.RunEvent(stage_began=run_pb2.StageBegan(name=name, unit=unit)))
+        stage = stage_of(self.run, name)
         self._stage_began, self._earlier_seconds = time.monotonic(), stage.cost.wall_seconds
-        await self._keep()
         return stage
 
     async def progress(self, stage: run_pb2.Stage, done: int, total: int, detail: str = "") -> None:
@@ -84,43 +117,25 @@ class RunRecord:
         stage.done, stage.total, stage.detail = done, total, detail
         stage.cost.wall_seconds = self._worked_seconds()
         if time.monotonic() - self._saved_at > _SAVE_EVERY_SECONDS:
-            await self._keep()
+            await self.settled()
 
     async def finish(self, stage: run_pb2.Stage, cost: Cost) -> None:
         """The stage is done and will not be run again."""
-        stage.state = run_pb2.RUN_STATE_SUCCEEDED
-        stage.finished_at.CopyFrom(now())
         cost.wall_seconds = self._worked_seconds()
-        stage.cost.CopyFrom(cost_to_proto(cost))
-        await self._keep()
+        finished = run_pb2.Stage()
+        finished.CopyFrom(stage)
+        finished.state = run_pb2.RUN_STATE_SUCCEEDED
+        finished.finished_at.CopyFrom(now())
+        finished.cost.CopyFrom(cost_to_proto(cost))
+        await self.tell(run_pb2.RunEvent(stage_finished=run_pb2.StageFinished(stage=finished)))
 
-    async def end(self, state: run_pb2.RunState.ValueType, error: str = "") -> None:
-        """The whole run has ended."""
-        self.run.state = state
-        self.run.error = error
-        for stage in self.run.stages:
-            if stage.state == run_pb2.RUN_STATE_RUNNING:
-                stage.state = state
-        await self._keep()
-
-    async def save(self) -> None:
-        """Stores the state and wakes the watchers."""
-        await in_thread(self.store.put, run_key(self.run.id), self.run.SerializeToString())
-        self._saved_at = time.monotonic()
-        self._num_saves += 1
-        async with self._changed:
-            self._changed.notify_all()
-
-    async def _keep(self) -> None:
-        """Saves, waiting for a store that is away or full: no run fails for it."""
-        while True:
-            try:
-                await self.save()
-            except UnavailableError as error:
-                _log.warning("a run's state is not saved yet", run_id=self.run.id, reason=str(error))
-                await asyncio.sleep(_PAUSE_SECONDS)
-            else:
-                return
+    async def end(self, state: run_pb2.RunState.ValueType, error: str = "", by: str = TRAINER) -> None:
+        """The whole run has ended, and with it the stages at work."""
+        ended = run_pb2.RunEnded(state=state, error=error)
+        ended.stages.extend(stage for stage in self.run.stages if stage.state == run_pb2.RUN_STATE_RUNNING)
+        for stage in ended.stages:
+            stage.state = state
+        await self.tell(run_pb2.RunEvent(ended=ended), by)
 
     async def watch(self) -> AsyncIterator[run_pb2.Run]:
         """The run now and after each change, until it ends."""
@@ -134,12 +149,43 @@ class RunRecord:
             if self.run.state in ENDED:
                 return
 
+    async def _tell(self, event: run_pb2.RunEvent) -> None:
+        async with self._turn:
+            event.number = self.run.num_events + 1
+            event.at.CopyFrom(now())
+            await self._patiently(lambda: in_thread(self._history.append, event))
+            take_in(self.run, event)
+            await self._save()
+
+    async def _save_in_turn(self) -> None:
+        async with self._turn:
+            await self._save()
+
+    async def _save(self) -> None:
+        """Stores the state and wakes the watchers."""
+        data = self.run.SerializeToString()
+        await self._patiently(lambda: in_thread(self.store.put, run_key(self.run.id), data))
+        self._saved_at = time.monotonic()
+        self._num_saves += 1
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _patiently(self, put: Callable[[], Awaitable[None]]) -> None:
+        """Waits for a store that is away or full: no run fails for it."""
+        while True:
+            try:
+                await put()
+            except UnavailableError as error:
+                _log.warning("a run's state is not saved yet", run_id=self.run.id, reason=str(error))
+                await asyncio.sleep(_PAUSE_SECONDS)
+            else:
+                return
+
     def _worked_seconds(self) -> float:
         """Seconds in the stage over all lives of this trainer; the time between them does not count."""
         return self._earlier_seconds + time.monotonic() - self._stage_began
 
-    def _stage(self, name: str) -> run_pb2.Stage:
-        for stage in self.run.stages:
-            if stage.name == name:
-                return stage
-        return self.run.stages.add(name=name)
+
+async def _to_its_end(work: Awaitable[None]) -> None:
+    """Awaits `work`, which goes on when this is cancelled: a put that runs in a thread cannot be taken back."""
+    await asyncio.shield(asyncio.ensure_future(work))

@@ -31,22 +31,29 @@ class TrainerServicer(TrainerServiceServicer):
             raise InvalidInputError(
                 f"run_id: {request.run_id!r} must be 1 to 63 of a-z, 0-9 and '-', beginning with a letter or digit"
             )
-        return pb.CreateRunResponse(run=await self._controller.create(request.run_id, request.recipe_yaml))
+        by = request.by or context.peer()
+        return pb.CreateRunResponse(run=await self._controller.create(request.run_id, request.recipe_yaml, by))
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         """The run now."""
         return pb.GetRunResponse(run=(await self._controller.record(request.run_id)).run)
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
-        """All runs."""
-        return pb.ListRunsResponse(runs=await self._controller.list())
+        """Runs by state and page."""
+        runs, token = await self._controller.list(request.state, request.page_size, request.page_token)
+        return pb.ListRunsResponse(runs=runs, next_page_token=token)
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
         """Stops the run."""
-        return pb.CancelRunResponse(run=await self._controller.cancel(request.run_id))
+        by = request.by or context.peer()
+        return pb.CancelRunResponse(run=await self._controller.cancel(request.run_id, by))
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
         """Streams the run's changes."""
         record = await self._controller.record(request.run_id)
         async for run in record.watch():
             yield pb.WatchRunResponse(run=run)
+
+    async def GetRunHistory(self, request: pb.GetRunHistoryRequest, context: Context) -> pb.GetRunHistoryResponse:
+        """What happened to the run."""
+        return pb.GetRunHistoryResponse(events=await self._controller.history(request.run_id))

@@ -44,6 +44,31 @@ RUN_STATE_FAILED: RunState.ValueType  # 4
 RUN_STATE_CANCELLED: RunState.ValueType  # 5
 Global___RunState: _TypeAlias = RunState  # noqa: Y015
 
+class _JobOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _JobOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    JOB_OUTCOME_UNSPECIFIED: _JobOutcome.ValueType  # 0
+    JOB_OUTCOME_SUCCEEDED: _JobOutcome.ValueType  # 1
+    JOB_OUTCOME_FAILED: _JobOutcome.ValueType  # 2
+    JOB_OUTCOME_REFUSED: _JobOutcome.ValueType  # 3
+    """Its input was wrong; it is not started again."""
+    JOB_OUTCOME_CANCELLED: _JobOutcome.ValueType  # 4
+    """Ended with its run."""
+
+class JobOutcome(_JobOutcome, metaclass=_JobOutcomeEnumTypeWrapper): ...
+
+JOB_OUTCOME_UNSPECIFIED: JobOutcome.ValueType  # 0
+JOB_OUTCOME_SUCCEEDED: JobOutcome.ValueType  # 1
+JOB_OUTCOME_FAILED: JobOutcome.ValueType  # 2
+JOB_OUTCOME_REFUSED: JobOutcome.ValueType  # 3
+"""Its input was wrong; it is not started again."""
+JOB_OUTCOME_CANCELLED: JobOutcome.ValueType  # 4
+"""Ended with its run."""
+Global___JobOutcome: _TypeAlias = JobOutcome  # noqa: Y015
+
 @_typing.final
 class Stage(_message.Message):
     """One stage of a run, with its progress in units of its own (problems, steps, samples)."""
@@ -104,16 +129,24 @@ class Run(_message.Message):
     STAGES_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    NUM_EVENTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     recipe_hash: _builtins.str
     recipe_yaml: _builtins.str
     """The recipe as given, in YAML."""
     state: Global___RunState.ValueType
     error: _builtins.str
+    num_events: _builtins.int
+    """How many events of its history this state has taken in."""
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stage]: ...
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def plan(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of all its stages in their order, also of those that have not begun."""
+
     def __init__(
         self,
         *,
@@ -124,11 +157,300 @@ class Run(_message.Message):
         stages: _abc.Iterable[Global___Stage] | None = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         error: _builtins.str = ...,
+        plan: _abc.Iterable[_builtins.str] | None = ...,
+        num_events: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "id", b"id", "recipe_hash", b"recipe_hash", "recipe_yaml", b"recipe_yaml", "stages", b"stages", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "id", b"id", "num_events", b"num_events", "plan", b"plan", "recipe_hash", b"recipe_hash", "recipe_yaml", b"recipe_yaml", "stages", b"stages", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Run: _TypeAlias = Run  # noqa: Y015
+
+@_typing.final
+class RunEvent(_message.Message):
+    """Something that happened to a run, kept for good. Its events in their order give the run's state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    CONTINUED_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    STAGE_BEGAN_FIELD_NUMBER: _builtins.int
+    STAGE_FINISHED_FIELD_NUMBER: _builtins.int
+    STAGE_WAITS_FIELD_NUMBER: _builtins.int
+    JOB_STARTED_FIELD_NUMBER: _builtins.int
+    JOB_ENDED_FIELD_NUMBER: _builtins.int
+    POLICY_PUBLISHED_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Counted from 1 within the run."""
+    by: _builtins.str
+    """Who did it: a caller by name or address, or the trainer process."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def created(self) -> Global___RunCreated: ...
+    @_builtins.property
+    def continued(self) -> Global___RunContinued: ...
+    @_builtins.property
+    def ended(self) -> Global___RunEnded: ...
+    @_builtins.property
+    def stage_began(self) -> Global___StageBegan: ...
+    @_builtins.property
+    def stage_finished(self) -> Global___StageFinished: ...
+    @_builtins.property
+    def stage_waits(self) -> Global___StageWaits: ...
+    @_builtins.property
+    def job_started(self) -> Global___JobStarted: ...
+    @_builtins.property
+    def job_ended(self) -> Global___JobEnded: ...
+    @_builtins.property
+    def policy_published(self) -> Global___PolicyPublished: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        by: _builtins.str = ...,
+        created: Global___RunCreated | None = ...,
+        continued: Global___RunContinued | None = ...,
+        ended: Global___RunEnded | None = ...,
+        stage_began: Global___StageBegan | None = ...,
+        stage_finished: Global___StageFinished | None = ...,
+        stage_waits: Global___StageWaits | None = ...,
+        job_started: Global___JobStarted | None = ...,
+        job_ended: Global___JobEnded | None = ...,
+        policy_published: Global___PolicyPublished | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "continued", b"continued", "created", b"created", "ended", b"ended", "happened", b"happened", "job_ended", b"job_ended", "job_started", b"job_started", "policy_published", b"policy_published", "stage_began", b"stage_began", "stage_finished", b"stage_finished", "stage_waits", b"stage_waits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "by", b"by", "continued", b"continued", "created", b"created", "ended", b"ended", "happened", b"happened", "job_ended", b"job_ended", "job_started", b"job_started", "number", b"number", "policy_published", b"policy_published", "stage_began", b"stage_began", "stage_finished", b"stage_finished", "stage_waits", b"stage_waits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_happened: _TypeAlias = _typing.Literal["created", "continued", "ended", "stage_began", "stage_finished", "stage_waits", "job_started", "job_ended", "policy_published"]  # noqa: Y015
+    _WhichOneofArgType_happened: _TypeAlias = _typing.Literal["happened", b"happened"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_happened) -> _WhichOneofReturnType_happened | None: ...
+
+Global___RunEvent: _TypeAlias = RunEvent  # noqa: Y015
+
+@_typing.final
+class RunCreated(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECIPE_HASH_FIELD_NUMBER: _builtins.int
+    RECIPE_YAML_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    recipe_hash: _builtins.str
+    recipe_yaml: _builtins.str
+    @_builtins.property
+    def plan(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        recipe_hash: _builtins.str = ...,
+        recipe_yaml: _builtins.str = ...,
+        plan: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan", "recipe_hash", b"recipe_hash", "recipe_yaml", b"recipe_yaml"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunCreated: _TypeAlias = RunCreated  # noqa: Y015
+
+@_typing.final
+class RunContinued(_message.Message):
+    """It goes on: its trainer was restarted, or it was created again after it had failed or been cancelled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunContinued: _TypeAlias = RunContinued  # noqa: Y015
+
+@_typing.final
+class RunEnded(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    state: Global___RunState.ValueType
+    error: _builtins.str
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stage]:
+        """Those at work, as they stood."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___RunState.ValueType = ...,
+        error: _builtins.str = ...,
+        stages: _abc.Iterable[Global___Stage] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "stages", b"stages", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunEnded: _TypeAlias = RunEnded  # noqa: Y015
+
+@_typing.final
+class StageBegan(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    unit: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        unit: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageBegan: _TypeAlias = StageBegan  # noqa: Y015
+
+@_typing.final
+class StageFinished(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stage(self) -> Global___Stage: ...
+    def __init__(
+        self,
+        *,
+        stage: Global___Stage | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stage", b"stage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageFinished: _TypeAlias = StageFinished  # noqa: Y015
+
+@_typing.final
+class StageWaits(_message.Message):
+    """It cannot go on by itself: a service is away, or another run's weights are served."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageWaits: _TypeAlias = StageWaits  # noqa: Y015
+
+@_typing.final
+class JobStarted(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    NUM_PROCESSES_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    attempt: _builtins.int
+    num_processes: _builtins.int
+    def __init__(
+        self,
+        *,
+        job: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        num_processes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "job", b"job", "num_processes", b"num_processes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobStarted: _TypeAlias = JobStarted  # noqa: Y015
+
+@_typing.final
+class JobEnded(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    job: _builtins.str
+    attempt: _builtins.int
+    outcome: Global___JobOutcome.ValueType
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        job: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        outcome: Global___JobOutcome.ValueType = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "job", b"job", "outcome", b"outcome", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobEnded: _TypeAlias = JobEnded  # noqa: Y015
+
+@_typing.final
+class PolicyPublished(_message.Message):
+    """The inference pool answers with these weights from now on. What a training job publishes after its steps is told by
+    its own objects, jobs/<job>/steps.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKPOINT_KEY_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    GAP_SECONDS_FIELD_NUMBER: _builtins.int
+    checkpoint_key: _builtins.str
+    policy_version: _builtins.int
+    gap_seconds: _builtins.float
+    def __init__(
+        self,
+        *,
+        checkpoint_key: _builtins.str = ...,
+        policy_version: _builtins.int = ...,
+        gap_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_key", b"checkpoint_key", "gap_seconds", b"gap_seconds", "policy_version", b"policy_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyPublished: _TypeAlias = PolicyPublished  # noqa: Y015

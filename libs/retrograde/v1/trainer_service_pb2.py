@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from retrograde.v1 import run_pb2 as retrograde_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#retrograde/v1/trainer_service.proto\x12\rretrograde.v1\x1a\x17retrograde/v1/run.proto\"7\n\x10\x43reateRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x13\n\x0brecipe_yaml\x18\x02 \x01(\t\"4\n\x11\x43reateRunResponse\x12\x1f\n\x03run\x18\x01 \x01(\x0b\x32\x12.retrograde.v1.Run\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"1\n\x0eGetRunResponse\x12\x1f\n\x03run\x18\x01 \x01(\x0b\x32\x12.retrograde.v1.Run\"\x11\n\x0fListRunsRequest\"4\n\x10ListRunsResponse\x12 \n\x04runs\x18\x01 \x03(\x0b\x32\x12.retrograde.v1.Run\"\"\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"4\n\x11\x43\x61ncelRunResponse\x12\x1f\n\x03run\x18\x01 \x01(\x0b\x32\x12.retrograde.v1.Run\"!\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"3\n\x10WatchRunResponse\x12\x1f\n\x03run\x18\x01 \x01(\x0b\x32\x12.retrograde.v1.Run2\x93\x03\n\x0eTrainerService\x12N\n\tCreateRun\x12\x1f.retrograde.v1.CreateRunRequest\x1a .retrograde.v1.CreateRunResponse\x12\x45\n\x06GetRun\x12\x1c.retrograde.v1.GetRunRequest\x1a\x1d.retrograde.v1.GetRunResponse\x12K\n\x08ListRuns\x12\x1e.retrograde.v1.ListRunsRequest\x1a\x1f.retrograde.v1.ListRunsResponse\x12N\n\tCancelRun\x12\x1f.retrograde.v1.CancelRunRequest\x1a .retrograde.v1.CancelRunResponse\x12M\n\x08WatchRun\x12\x1e.retrograde.v1.WatchRunRequest\x1a\x1f.retrograde.v1.WatchRunResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#retrograde/v1/trainer_service.proto\x12\rretrograde.v1\x1a\x17retrograde/v1/run.proto\"C\n\x10\x43reateRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x13\n\x0brecipe_yaml\x18\x02 \x01(\t\x12\n\n\x02\x62y\x18\x03 \x01(\t\"4\n\x11\x43reateRunResponse\x12\x1f\n\x03run\x18\x01 \x01(\x0b\x32\x12.retrograde.v1.Run\"\x1f\n\rGetRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"1\n\x0eGetRunResponse\x12\x1f\n\x03run\x18\x01 \x01(\x0b\x32\x12.retrograde.v1.Run\"`\n\x0fListRunsRequest\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.retrograde.v1.RunState\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"M\n\x10ListRunsResponse\x12 \n\x04runs\x18\x01 \x03(\x0b\x32\x12.retrograde.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x10\x43\x61ncelRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\n\n\x02\x62y\x18\x02 \x01(\t\"4\n\x11\x43\x61ncelRunResponse\x12\x1f\n\x03run\x18\x01 \x01(\x0b\x32\x12.retrograde.v1.Run\"!\n\x0fWatchRunRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"3\n\x10WatchRunResponse\x12\x1f\n\x03run\x18\x01 \x01(\x0b\x32\x12.retrograde.v1.Run\"&\n\x14GetRunHistoryRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"@\n\x15GetRunHistoryResponse\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.retrograde.v1.RunEvent2\xef\x03\n\x0eTrainerService\x12N\n\tCreateRun\x12\x1f.retrograde.v1.CreateRunRequest\x1a .retrograde.v1.CreateRunResponse\x12\x45\n\x06GetRun\x12\x1c.retrograde.v1.GetRunRequest\x1a\x1d.retrograde.v1.GetRunResponse\x12K\n\x08ListRuns\x12\x1e.retrograde.v1.ListRunsRequest\x1a\x1f.retrograde.v1.ListRunsResponse\x12N\n\tCancelRun\x12\x1f.retrograde.v1.CancelRunRequest\x1a .retrograde.v1.CancelRunResponse\x12M\n\x08WatchRun\x12\x1e.retrograde.v1.WatchRunRequest\x1a\x1f.retrograde.v1.WatchRunResponse0\x01\x12Z\n\rGetRunHistory\x12#.retrograde.v1.GetRunHistoryRequest\x1a$.retrograde.v1.GetRunHistoryResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,25 +33,29 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'retrograde.v1.trainer_servi
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CREATERUNREQUEST']._serialized_start=79
-  _globals['_CREATERUNREQUEST']._serialized_end=134
-  _globals['_CREATERUNRESPONSE']._serialized_start=136
-  _globals['_CREATERUNRESPONSE']._serialized_end=188
-  _globals['_GETRUNREQUEST']._serialized_start=190
-  _globals['_GETRUNREQUEST']._serialized_end=221
-  _globals['_GETRUNRESPONSE']._serialized_start=223
-  _globals['_GETRUNRESPONSE']._serialized_end=272
-  _globals['_LISTRUNSREQUEST']._serialized_start=274
-  _globals['_LISTRUNSREQUEST']._serialized_end=291
-  _globals['_LISTRUNSRESPONSE']._serialized_start=293
-  _globals['_LISTRUNSRESPONSE']._serialized_end=345
-  _globals['_CANCELRUNREQUEST']._serialized_start=347
-  _globals['_CANCELRUNREQUEST']._serialized_end=381
-  _globals['_CANCELRUNRESPONSE']._serialized_start=383
-  _globals['_CANCELRUNRESPONSE']._serialized_end=435
-  _globals['_WATCHRUNREQUEST']._serialized_start=437
-  _globals['_WATCHRUNREQUEST']._serialized_end=470
-  _globals['_WATCHRUNRESPONSE']._serialized_start=472
-  _globals['_WATCHRUNRESPONSE']._serialized_end=523
-  _globals['_TRAINERSERVICE']._serialized_start=526
-  _globals['_TRAINERSERVICE']._serialized_end=929
+  _globals['_CREATERUNREQUEST']._serialized_end=146
+  _globals['_CREATERUNRESPONSE']._serialized_start=148
+  _globals['_CREATERUNRESPONSE']._serialized_end=200
+  _globals['_GETRUNREQUEST']._serialized_start=202
+  _globals['_GETRUNREQUEST']._serialized_end=233
+  _globals['_GETRUNRESPONSE']._serialized_start=235
+  _globals['_GETRUNRESPONSE']._serialized_end=284
+  _globals['_LISTRUNSREQUEST']._serialized_start=286
+  _globals['_LISTRUNSREQUEST']._serialized_end=382
+  _globals['_LISTRUNSRESPONSE']._serialized_start=384
+  _globals['_LISTRUNSRESPONSE']._serialized_end=461
+  _globals['_CANCELRUNREQUEST']._serialized_start=463
+  _globals['_CANCELRUNREQUEST']._serialized_end=509
+  _globals['_CANCELRUNRESPONSE']._serialized_start=511
+  _globals['_CANCELRUNRESPONSE']._serialized_end=563
+  _globals['_WATCHRUNREQUEST']._serialized_start=565
+  _globals['_WATCHRUNREQUEST']._serialized_end=598
+  _globals['_WATCHRUNRESPONSE']._serialized_start=600
+  _globals['_WATCHRUNRESPONSE']._serialized_end=651
+  _globals['_GETRUNHISTORYREQUEST']._serialized_start=653
+  _globals['_GETRUNHISTORYREQUEST']._serialized_end=691
+  _globals['_GETRUNHISTORYRESPONSE']._serialized_start=693
+  _globals['_GETRUNHISTORYRESPONSE']._serialized_end=757
+  _globals['_TRAINERSERVICE']._serialized_start=760
+  _globals['_TRAINERSERVICE']._serialized_end=1255
 # @@protoc_insertion_point(module_scope)

@@ -60,6 +60,11 @@ class TrainerServiceStub:
                 request_serializer=retrograde_dot_v1_dot_trainer__service__pb2.WatchRunRequest.SerializeToString,
                 response_deserializer=retrograde_dot_v1_dot_trainer__service__pb2.WatchRunResponse.FromString,
                 _registered_method=True)
+        self.GetRunHistory = channel.unary_unary(
+                '/retrograde.v1.TrainerService/GetRunHistory',
+                request_serializer=retrograde_dot_v1_dot_trainer__service__pb2.GetRunHistoryRequest.SerializeToString,
+                response_deserializer=retrograde_dot_v1_dot_trainer__service__pb2.GetRunHistoryResponse.FromString,
+                _registered_method=True)
 
 
 class TrainerServiceServicer:
@@ -98,6 +103,13 @@ class TrainerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRunHistory(self, request, context):
+        """All that happened to the run, in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -125,6 +137,11 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.WatchRun,
                     request_deserializer=retrograde_dot_v1_dot_trainer__service__pb2.WatchRunRequest.FromString,
                     response_serializer=retrograde_dot_v1_dot_trainer__service__pb2.WatchRunResponse.SerializeToString,
+            ),
+            'GetRunHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRunHistory,
+                    request_deserializer=retrograde_dot_v1_dot_trainer__service__pb2.GetRunHistoryRequest.FromString,
+                    response_serializer=retrograde_dot_v1_dot_trainer__service__pb2.GetRunHistoryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -263,6 +280,33 @@ class TrainerService:
             '/retrograde.v1.TrainerService/WatchRun',
             retrograde_dot_v1_dot_trainer__service__pb2.WatchRunRequest.SerializeToString,
             retrograde_dot_v1_dot_trainer__service__pb2.WatchRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRunHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/retrograde.v1.TrainerService/GetRunHistory',
+            retrograde_dot_v1_dot_trainer__service__pb2.GetRunHistoryRequest.SerializeToString,
+            retrograde_dot_v1_dot_trainer__service__pb2.GetRunHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,8 @@ class TrainerServiceStub:
     CancelRun: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.CancelRunRequest, _trainer_service_pb2.CancelRunResponse]
     WatchRun: _grpc.UnaryStreamMultiCallable[_trainer_service_pb2.WatchRunRequest, _trainer_service_pb2.WatchRunResponse]
     """The run now, and again after each change, until it ends."""
+    GetRunHistory: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.GetRunHistoryRequest, _trainer_service_pb2.GetRunHistoryResponse]
+    """All that happened to the run, in order."""
 
 @_typing.type_check_only
 class TrainerServiceAsyncStub(TrainerServiceStub):
@@ -53,6 +55,8 @@ class TrainerServiceAsyncStub(TrainerServiceStub):
     CancelRun: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.CancelRunRequest, _trainer_service_pb2.CancelRunResponse]  # type: ignore[assignment]
     WatchRun: _aio.UnaryStreamMultiCallable[_trainer_service_pb2.WatchRunRequest, _trainer_service_pb2.WatchRunResponse]  # type: ignore[assignment]
     """The run now, and again after each change, until it ends."""
+    GetRunHistory: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.GetRunHistoryRequest, _trainer_service_pb2.GetRunHistoryResponse]  # type: ignore[assignment]
+    """All that happened to the run, in order."""
 
 class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
     """The lifecycle of runs."""
@@ -93,5 +97,13 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_trainer_service_pb2.WatchRunResponse], _abc.AsyncIterator[_trainer_service_pb2.WatchRunResponse]]:
         """The run now, and again after each change, until it ends."""
+
+    @_abc_1.abstractmethod
+    def GetRunHistory(
+        self,
+        request: _trainer_service_pb2.GetRunHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trainer_service_pb2.GetRunHistoryResponse, _abc.Awaitable[_trainer_service_pb2.GetRunHistoryResponse]]:
+        """All that happened to the run, in order."""
 
 def add_TrainerServiceServicer_to_server(servicer: TrainerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -36,6 +36,7 @@ class DatasetStage:
 
     name = "dataset"
     unit = "solutions"
+    serves = ""
 
     async def run(self, context: RunContext, progress: Progress) -> Cost:
         """See Stage. Raises InvalidInputError when there is nothing to train on."""

@@ -22,6 +22,8 @@ from services.trainer.stages.stage import (
     read_json_lines,
 )
 
+_EVERY_RATE = (0.0, 1.0)
+
 
 class EvaluateStage:
     """Scores checkpoint `arm` on the evaluation split."""
@@ -29,7 +31,7 @@ class EvaluateStage:
     unit = "problems"
 
     def __init__(self, arm: str) -> None:
-        self.arm = arm
+        self.arm = self.serves = arm
         self.name = f"evaluate {arm}"
 
     async def run(self, context: RunContext, progress: Progress) -> Cost:
@@ -43,6 +45,7 @@ class BestOfNStage:
 
     name = "evaluate best_of_n"
     unit = "problems"
+    serves = "base"
 
     async def run(self, context: RunContext, progress: Progress) -> Cost:
         """See Stage."""
@@ -59,14 +62,15 @@ class BandStage:
 
     def __init__(self, settings: RlSettings) -> None:
         self._settings = settings
+        self.serves = "" if settings.pass_rate_band == _EVERY_RATE else "base"
 
     async def run(self, context: RunContext, progress: Progress) -> Cost:
         """See Stage."""
         problems = problems_from_bytes(await in_thread(context.store.get, context.key("problems/rl.jsonl")))
         cost = Cost()
         low, high = self._settings.pass_rate_band
-        if (low, high) != (0.0, 1.0):
-            await serve(context, "base")
+        if self.serves:
+            await serve(context, self.serves)
             cost = await sample_and_grade(context, "rl_band", "rl", self._settings.group_size, progress)
             rates = await in_thread(_pass_rates, context, "rl_band")
             problems = [problem for problem in problems if low <= rates.get(problem.id, -1.0) <= high]

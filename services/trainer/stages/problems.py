@@ -17,6 +17,7 @@ class ProblemsStage:
 
     name = "problems"
     unit = "problems"
+    serves = ""
 
     async def run(self, context: RunContext, progress: Progress) -> Cost:
         """See Stage. Raises InvalidInputError when the task refuses an option."""
@@ -45,6 +46,7 @@ class PolicyStage:
 
     name = "policy"
     unit = "checkpoints"
+    serves = ""
 
     async def run(self, context: RunContext, progress: Progress) -> Cost:
         """See Stage. Raises InvalidInputError when the checkpoint is not there."""

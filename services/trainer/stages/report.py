@@ -13,6 +13,7 @@ class ReportStage:
 
     name = "report"
     unit = "files"
+    serves = ""
 
     async def run(self, context: RunContext, progress: Progress) -> Cost:
         """See Stage."""

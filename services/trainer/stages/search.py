@@ -9,12 +9,15 @@ budget left out.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Sequence
 
 from retrograde.core.problem import Cost, Problem
 from retrograde.runtime.blocking import in_thread
-from retrograde.v1 import messages_pb2, solution_pb2
+from retrograde.runtime.errors import NotFoundError
+from retrograde.runtime.objects import ObjectStore
+from retrograde.v1 import messages_pb2, run_pb2, solution_pb2
 from retrograde.wire.announcing import solutions_ready, tree_ready
 from retrograde.wire.convert import cost_from_proto, problem_to_proto
 from retrograde.wire.topics import (
@@ -99,10 +102,11 @@ class SearchStage:
 
     name = "search"
     unit = "trees"
+    serves = "base"
 
     async def run(self, context: RunContext, progress: Progress) -> Cost:
         """See Stage."""
-        await _serve_base(context)
+        await serve(context, self.serves)
         data = await in_thread(context.store.get, context.key("problems/search.jsonl"))
         problems = ProblemQueue(context, problems_from_bytes(data))
         await problems.open()
@@ -141,9 +145,11 @@ class RewriteStage:
 
     name = "rewrite"
     unit = "trees"
+    serves = "base"
 
     async def run(self, context: RunContext, progress: Progress) -> Cost:
         """See Stage."""
+        await serve(context, self.serves)
         wanted = set(await in_thread(_stored, context, "trees"))
         await in_thread(context.broker.create_topic, TREES_TOPIC, NUM_PARTITIONS)
         dead = await in_thread(DeadLetters, context, TREES_TOPIC)
@@ -184,15 +190,28 @@ async def _announce_solutions(context: RunContext) -> None:
         await in_thread(context.broker.publish, SOLUTIONS_TOPIC, key, ready.SerializeToString())
 
 
-async def _serve_base(context: RunContext) -> None:
-    await serve(context, "base")
-
-
 async def serve(context: RunContext, arm: str) -> None:
-    """Makes the inference pool answer with checkpoint `arm`."""
+    """Makes the inference pool answer with checkpoint `arm`; the same weights under another run's name will do."""
     key = context.key("checkpoints", arm)
-    if (await context.policy.get_model()).checkpoint_key != key:
-        await context.policy.load_weights(key)
+    served = (await context.policy.get_model()).checkpoint_key
+    if served == key or await in_thread(_are_same, context.store, served, key):
+        return
+    version, gap_seconds = await context.policy.load_weights(key)
+    published = run_pb2.PolicyPublished(checkpoint_key=key, policy_version=version, gap_seconds=gap_seconds)
+    await context.tell(run_pb2.RunEvent(policy_published=published))
+
+
+def weights_of(store: ObjectStore, checkpoint_key: str) -> str:
+    """What tells weights apart: a hash of their manifest; the key itself while there is none."""
+    try:
+        return hashlib.sha256(store.get(f"{checkpoint_key}/MANIFEST.json")).hexdigest()
+    except NotFoundError:
+        return checkpoint_key
+
+
+def _are_same(store: ObjectStore, served: str, wanted: str) -> bool:
+    """A service may have begun with a folder of its own, which is no key of the store."""
+    return served.startswith("runs/") and weights_of(store, served) == weights_of(store, wanted)
 
 
 def _given_up(problem_ids: set[str]) -> str:

@@ -11,11 +11,17 @@ from retrograde.core.problem import Cost, Problem
 from retrograde.recipe.recipe import Recipe
 from retrograde.runtime.broker import Broker
 from retrograde.runtime.objects import ObjectStore
+from retrograde.v1 import run_pb2
 from retrograde.wire.clients import InferenceClient, VerifierClient
+from services.trainer.jobs import Tell
 from services.trainer.launch import LaunchBackend
 from services.trainer.settings import TrainerSettings
 
 Progress = Callable[[int, int, str], Awaitable[None]]
+
+
+async def _untold(_event: run_pb2.RunEvent) -> None:
+    """A stage that runs by itself has no history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,7 @@ class RunContext:
     policy: InferenceClient
     verifier: VerifierClient
     backend: LaunchBackend
+    tell: Tell = _untold
 
     def key(self, *parts: str) -> str:
         """Object key inside the run."""
@@ -37,10 +44,14 @@ class RunContext:
 
 
 class Stage(Protocol):
-    """One step of a run. `progress(done, total, detail)` may be awaited as often as there is news."""
+    """One step of a run. `progress(done, total, detail)` may be awaited as often as there is news.
+
+    `serves` is the arm whose weights the inference pool has to serve meanwhile, "" where that does not matter.
+    """
 
     name: str
     unit: str
+    serves: str
 
     async def run(self, context: RunContext, progress: Progress) -> Cost:
         """Does what is not done yet; returns what it cost."""

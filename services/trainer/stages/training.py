@@ -13,6 +13,7 @@ from retrograde.core.problem import Cost
 from retrograde.core.settings import RlSettings
 from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.errors import InvalidInputError
+from services.trainer.jobs import run_job
 from services.trainer.launch import Job
 from services.trainer.stages.stage import Progress, RunContext
 
@@ -54,6 +55,7 @@ class SftStage:
     """Fine-tunes the base on one training set ("direct" or "astro")."""
 
     unit = "steps"
+    serves = ""
 
     def __init__(self, data: str) -> None:
         self.data = data
@@ -86,6 +88,7 @@ class RlStage:
     def __init__(self, data: str, settings: RlSettings) -> None:
         self.data = data
         self.settings = settings
+        self.serves = f"{data}_rl"  # by and by: nobody else may load weights meanwhile
         self.name = f"rl {data}"
 
     async def run(self, context: RunContext, progress: Progress) -> Cost:
@@ -119,7 +122,7 @@ async def _run_job(context: RunContext, job: Job, progress: Progress, total: int
     if not await in_thread(context.store.exists, context.key("checkpoints", job.name, "MANIFEST.json")):
         watcher = asyncio.create_task(_report_steps(context, job, progress, total))
         try:
-            await context.backend.run(job)
+            await run_job(context.backend, job, context.settings.job_attempts, context.tell)
         finally:
             watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -157,5 +160,5 @@ def _job_cost(context: RunContext, steps: list[str]) -> Cost:
         cost.prompt_tokens += int(metrics.get("prompt_tokens", 0))
         cost.generated_tokens += int(metrics.get("generated_tokens", 0))
         cost.verifier_calls += int(metrics.get("verifier_calls", 0))
-        cost.accelerator_seconds += float(metrics.get("step_seconds", 0.0))
+        cost.accelerator_seconds += float(metrics.get("train_seconds", metrics.get("step_seconds", 0.0)))
     return cost

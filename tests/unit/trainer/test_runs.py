@@ -45,8 +45,8 @@ async def test_a_watcher_sees_the_end(tmp_path: Path) -> None:
         return [run.state async for run in watched.watch()]
 
     reader = asyncio.create_task(states())
-    await watched.save()
-    await watched.save()
+    await watched.settled()
+    await watched.settled()
     await watched.end(run_pb2.RUN_STATE_FAILED, "out of luck")
     assert (await asyncio.wait_for(reader, 5))[-1] == run_pb2.RUN_STATE_FAILED
 
@@ -84,7 +84,7 @@ async def test_time_between_two_lives_is_not_work(tmp_path: Path) -> None:
     before = record(tmp_path)
     stage = await before.begin("search", "trees")
     stage.cost.wall_seconds = 100.0
-    await before.save()
+    await before.settled()
     after = RunRecord(before.store, load_run(before.store, "r1"))
     await after.finish(await after.begin("search", "trees"), Cost())
     assert 100.0 <= after.run.stages[0].cost.wall_seconds < 160.0

@@ -1,0 +1,264 @@
+"""Runs are created once, cancelled to a named state, continued after a restart, and share the served policy."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from retrograde.core.problem import Cost
+from retrograde.runtime.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from retrograde.v1 import run_pb2
+from services.trainer.controller import Controller
+from services.trainer.history import History, rebuilt
+from services.trainer.launch import Job, JobHandle, JobState, JobStatus
+from services.trainer.stages.stage import Progress, RunContext
+from tests.unit.search.search_fakes import RECIPE, MemoryStore
+
+YAML = yaml.safe_dump(RECIPE.model_dump(mode="json"))
+
+
+class Backend:
+    """Jobs run until they are cancelled."""
+
+    def __init__(self) -> None:
+        self.at_work: list[JobHandle] = []
+
+    async def launch(self, job: Job) -> None:
+        self.at_work.append(job.handle)
+
+    async def status(self, handle: JobHandle) -> JobStatus:
+        return JobStatus(JobState.RUNNING if handle in self.at_work else JobState.GONE)
+
+    async def tail(self, handle: JobHandle, num_lines: int) -> str:
+        return ""
+
+    async def cancel(self, handle: JobHandle) -> None:
+        self.at_work.remove(handle)
+
+    async def running(self) -> list[JobHandle]:
+        return list(self.at_work)
+
+
+class Scripted:
+    """A stage that works until `go`; `faults` are raised first. Notes its runs by run id."""
+
+    unit = "things"
+
+    def __init__(self, name: str, serves: str = "") -> None:
+        self.name, self.serves = name, serves
+        self.go = asyncio.Event()
+        self.begun: list[str] = []
+        self.at_work: set[str] = set()
+        self.faults: list[Exception] = []
+
+    async def run(self, context: RunContext, progress: Progress) -> Cost:
+        self.begun.append(context.run_id)
+        if self.faults:
+            raise self.faults.pop()
+        self.at_work.add(context.run_id)
+        try:
+            await self.go.wait()
+        finally:
+            self.at_work.discard(context.run_id)
+        await progress(2, 2, "")
+        return Cost()
+
+
+class Trainer:
+    """Controllers over one store, one life after the other."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.backend = Backend()
+        self.stages = [Scripted("one"), Scripted("two", serves="base")]
+
+    @contextlib.asynccontextmanager
+    async def life(self) -> AsyncIterator[Controller]:
+        drain = asyncio.Event()
+        other: Any = SimpleNamespace()
+        controller = Controller(other, self.store, other, other, other, self.backend, lambda _recipe: list(self.stages))
+        work = asyncio.create_task(controller.work(drain))
+        try:
+            yield controller
+        finally:
+            drain.set()
+            await asyncio.wait_for(work, 60)
+
+    def told(self, run_id: str) -> list[str | None]:
+        return [event.WhichOneof("happened") for event in History(self.store, run_id).read()]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def ended(controller: Controller, run_id: str) -> run_pb2.Run:
+    """The run once it has ended."""
+    record = await controller.record(run_id)
+    async with asyncio.timeout(60):
+        async for run in record.watch():
+            last = run
+    return last
+
+
+@pytest.fixture
+def trainer() -> Trainer:
+    return Trainer()
+
+
+async def test_creating_twice_at_once_makes_one_run(trainer: Trainer) -> None:
+    """Of ten callers with one id all get the run, whose first stage begins once."""
+    async with trainer.life() as controller:
+        runs = await asyncio.gather(*(controller.create("r", YAML, f"caller {i}") for i in range(10)))
+        await until(lambda: trainer.stages[0].begun == ["r"])
+    assert [run.id for run in runs] == ["r"] * 10
+    assert trainer.told("r") == ["created", "stage_began"]
+
+
+async def test_another_recipe_under_the_same_id_is_refused(trainer: Trainer) -> None:
+    """The run that is there goes on as it was."""
+    async with trainer.life() as controller:
+        await controller.create("r", YAML, "ada")
+        other = RECIPE.model_copy(update={"seed": 8}).model_dump(mode="json")
+        with pytest.raises(ConflictError, match="run_id: 'r' belongs to recipe"):
+            await controller.create("r", yaml.safe_dump(other), "grace")
+        assert (await controller.record("r")).run.recipe_hash == RECIPE.hash
+
+
+async def test_a_restarted_trainer_goes_on(trainer: Trainer) -> None:
+    """The stage at work begins again and what was done does not; one who watches from the first moment sees the end."""
+    trainer.stages[0].go.set()
+    async with trainer.life() as controller:
+        await controller.create("r", YAML, "ada")
+        await until(lambda: trainer.stages[1].at_work == {"r"})
+    trainer.stages[1].go.set()
+    async with trainer.life() as controller:
+        run = await ended(controller, "r")
+    assert (run.state, trainer.stages[0].begun, trainer.stages[1].begun) == (
+        run_pb2.RUN_STATE_SUCCEEDED, ["r"], ["r", "r"],
+    )  # fmt: skip
+    assert trainer.told("r") == [
+        "created", "stage_began", "stage_finished", "stage_began",
+        "continued", "stage_began", "stage_finished", "ended",
+    ]  # fmt: skip
+    assert rebuilt("r", History(trainer.store, "r").read()) == run
+
+
+async def test_cancelling_ends_the_jobs_and_names_the_state(trainer: Trainer) -> None:
+    """Run and stage are CANCELLED by whoever asked, no job works on, and creating the run again continues it."""
+    async with trainer.life() as controller:
+        await controller.create("r", YAML, "ada")
+        await until(lambda: trainer.stages[0].at_work == {"r"})
+        await trainer.backend.launch(Job("r", "arm", "module", RECIPE, 1))
+        run = await controller.cancel("r", "grace")
+        assert (run.state, run.stages[0].state) == (run_pb2.RUN_STATE_CANCELLED, run_pb2.RUN_STATE_CANCELLED)
+        assert (trainer.backend.at_work, trainer.stages[0].at_work) == ([], set())
+        assert await controller.cancel("r", "grace") == run
+        for stage in trainer.stages:
+            stage.go.set()
+        await controller.create("r", YAML, "ada")
+        assert (await ended(controller, "r")).state == run_pb2.RUN_STATE_SUCCEEDED
+    events = [(event.WhichOneof("happened"), event.by) for event in History(trainer.store, "r").read()]
+    assert events[2:5] == [("job_ended", "trainer"), ("ended", "grace"), ("continued", "ada")]
+
+
+async def test_creating_and_cancelling_at_once_leave_one_state(trainer: Trainer) -> None:
+    """Whatever the order: memory, store and history agree, and what works is what the state says."""
+    async with trainer.life() as controller:
+        await controller.create("r", YAML, "ada")
+        calls = [
+            controller.cancel("r", "grace") if i % 2 else controller.create("r", YAML, "ada") for i in range(1, 13)
+        ]
+        await asyncio.gather(*calls)
+        run = (await controller.record("r")).run
+        await until(lambda: (trainer.stages[0].at_work == {"r"}) == (run.state == run_pb2.RUN_STATE_RUNNING))
+        stored = run_pb2.Run.FromString(trainer.store.get("runs/r/run.pb"))
+        assert run.state == stored.state == rebuilt("r", History(trainer.store, "r").read()).state
+
+
+async def test_a_run_that_ended_before_its_cancel_stays_as_it_ended(trainer: Trainer) -> None:
+    """SUCCEEDED is no state that a late cancel takes away."""
+    for stage in trainer.stages:
+        stage.go.set()
+    async with trainer.life() as controller:
+        await controller.create("r", YAML, "ada")
+        await ended(controller, "r")
+        assert (await controller.cancel("r", "grace")).state == run_pb2.RUN_STATE_SUCCEEDED
+    assert trainer.told("r")[-1] == "ended"
+
+
+async def test_a_failed_stage_fails_its_run_and_ends_its_jobs(trainer: Trainer) -> None:
+    """The error is the stage's; nothing of the run works on."""
+    trainer.stages[0].faults = [InvalidInputError("problems.search.count: 0 is too few")]
+    await trainer.backend.launch(Job("r", "arm", "module", RECIPE, 1))
+    async with trainer.life() as controller:
+        await controller.create("r", YAML, "ada")
+        run = await ended(controller, "r")
+    assert (run.state, run.error) == (run_pb2.RUN_STATE_FAILED, "problems.search.count: 0 is too few")
+    assert trainer.backend.at_work == []
+
+
+async def test_a_stage_waits_for_a_service_that_is_away(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is run again until the service answers; the history says once what it waited for."""
+    monkeypatch.setattr("services.trainer.controller._PAUSE_SECONDS", 0.01)
+    for stage in trainer.stages:
+        stage.go.set()
+    trainer.stages[0].faults = [UnavailableError("verifier: away")] * 3
+    async with trainer.life() as controller:
+        await controller.create("r", YAML, "ada")
+        assert (await ended(controller, "r")).state == run_pb2.RUN_STATE_SUCCEEDED
+    (waits,) = [event.stage_waits for event in History(trainer.store, "r").read() if event.HasField("stage_waits")]
+    assert (waits.name, waits.reason) == ("one", "verifier: away")
+
+
+@pytest.mark.parametrize("is_same", [True, False], ids=["same weights", "other weights"])
+async def test_runs_take_turns_at_the_served_policy(trainer: Trainer, *, is_same: bool) -> None:
+    """Two runs whose stages need the same weights work together; with different ones the second waits and says so."""
+    for i, run_id in enumerate(("a", "b")):
+        weights = b"weights" if is_same else b"weights %d" % i
+        trainer.store.put(f"runs/{run_id}/checkpoints/base/MANIFEST.json", weights)
+    trainer.stages[0].go.set()
+    async with trainer.life() as controller:
+        await controller.create("a", YAML, "ada")
+        await until(lambda: trainer.stages[1].at_work == {"a"})
+        await controller.create("b", YAML, "ada")
+        if is_same:
+            await until(lambda: trainer.stages[1].at_work == {"a", "b"})
+        else:
+            await until(lambda: "stage_waits" in trainer.told("b"))
+            assert trainer.stages[1].at_work == {"a"}
+        trainer.stages[1].go.set()
+        states = [(await ended(controller, run_id)).state for run_id in ("a", "b")]
+    assert states == [run_pb2.RUN_STATE_SUCCEEDED] * 2
+    assert trainer.stages[1].begun == ["a", "b"]
+
+
+async def test_runs_are_listed_by_pages_and_by_state(trainer: Trainer) -> None:
+    """Newest first; the pages make the list; an unknown token is refused."""
+    async with trainer.life() as controller:
+        for run_id in ("a", "b", "c"):
+            await controller.create(run_id, YAML, "ada")
+        await controller.cancel("b", "ada")
+        first, token = await controller.list(run_pb2.RUN_STATE_UNSPECIFIED, 2, "")
+        rest, end = await controller.list(run_pb2.RUN_STATE_UNSPECIFIED, 2, token)
+        cancelled, _ = await controller.list(run_pb2.RUN_STATE_CANCELLED, 0, "")
+        with pytest.raises(InvalidInputError, match="page_token: 'x' is none"):
+            await controller.list(run_pb2.RUN_STATE_UNSPECIFIED, 2, "x")
+    assert [run.id for run in (*first, *rest)] == ["c", "b", "a"]
+    assert (len(first), end, [run.id for run in cancelled]) == (2, "", ["b"])
+
+
+async def test_an_unknown_run_is_named(trainer: Trainer) -> None:
+    """Whether it is asked for, cancelled, or its history read."""
+    async with trainer.life() as controller:
+        for ask in (controller.record("nope"), controller.cancel("nope", "ada"), controller.history("nope")):
+            with pytest.raises(NotFoundError, match="run_id: 'nope' is unknown"):
+                await ask
