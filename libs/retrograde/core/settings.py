@@ -139,10 +139,18 @@ class SftSettings(Settings):
     max_tokens: int = Field(
         8192, ge=1, description="Longest example; longer ones are dropped and counted (paper: 8192)."
     )
-    loss_on: Literal["all", "completion", "right_path"] = Field(
+    loss_on: Literal["all", "completion", "assistant", "right_path"] = Field(
         "all",
-        description="All tokens (paper), the completion, or the completion without the steps of wrong branches (ours).",
+        description="All tokens (paper), the completion, what the assistant says in a conversation, or the completion "
+        "without the steps of wrong branches (ours).",
     )
+    packing: Literal["off", "best_fit"] = Field(
+        "off",
+        description="Several examples to a row, longest first, each into the row it fills best. None sees another: "
+        "loss and gradient stay the same (ours).",
+    )
+    eval_share: float = Field(0.0, ge=0, lt=1, description="Of the problems, held out for eval_loss (ours).")
+    eval_every: int = Field(50, ge=1, description="Steps between evaluations, where anything is held out (ours).")
     save_every: int = Field(50, ge=1, description="Optimiser steps between resumable saves (ours).")
     num_processes: int = Field(1, ge=1, description="Ranks.")
 
@@ -187,7 +195,9 @@ class EngineSettings(Settings):
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one.")
     dtype: Literal["fp32", "bf16"] = Field("fp32", description="bf16 keeps fp32 master weights in the optimiser.")
-    zero_stage: Literal[0, 1, 3] = Field(0, description="DeepSpeed ZeRO: 1 shards the optimiser, 3 the weights too.")
+    zero_stage: Literal[0, 1, 2, 3] = Field(
+        0, description="DeepSpeed ZeRO: 1 shards the optimiser, 2 the gradients too, 3 the weights too."
+    )
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     activation_checkpointing: bool = Field(default=False, description="Recompute activations: slower, much smaller.")
     gradient_clip: float = Field(1.0, gt=0, description="Largest norm of the gradient (paper silent: ours).")

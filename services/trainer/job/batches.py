@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+T = TypeVar("T")
 _TOLERATED_PADDING = 1 / 64  # of the largest micro-batch: about what the fixed cost of a pass is worth
 
 
@@ -72,7 +74,7 @@ def micro_batches(lengths: Sequence[int], indices: Sequence[int], max_tokens: in
     return groups
 
 
-def deal(groups: Sequence[list[int]], rank: int, world_size: int) -> list[list[int]]:
+def deal(groups: Sequence[list[T]], rank: int, world_size: int) -> list[list[T]]:
     """This rank's share; all ranks get equally many, an empty group meaning a pass that counts for nothing."""
     rounds = math.ceil(len(groups) / world_size)
     share = [groups[i] for i in range(rank, len(groups), world_size)]

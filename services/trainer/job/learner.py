@@ -6,6 +6,8 @@ whole step over all ranks, so what is accumulated is the gradient of the step's 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from services.trainer.job.ranks import Ranks
 
 _SHARDED = 3
 _NEVER = 1_000_000_000
+_LARGEST_BUCKET = 500_000_000  # elements: DeepSpeed's own. Stage 2 fills a buffer of it in every backward pass
 
 
 class Learner:
@@ -34,10 +37,23 @@ class Learner:
             # Without ZeRO the engine clips but does not tell the norm; here gradients are whole and already averaged.
             optimizer.register_step_pre_hook(lambda *_: self._clip(gradient_clip))
 
-    def logits(self, tokens: Tensor) -> Tensor:
-        """Tokens [B, T], padded on the right -> [B, T, V]. Causality keeps padding out of sight: no mask is needed."""
-        logits: Tensor = self.engine(input_ids=tokens, use_cache=False).logits
+    def logits(self, tokens: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Tokens [B, T], padded on the right -> [B, T, V]. Causality keeps padding out of sight: no mask is needed.
+
+        Where `positions` [B, T] begin again, so does what a token sees (packing.py).
+        """
+        logits: Tensor = self.engine(input_ids=tokens, position_ids=positions, use_cache=False).logits
         return logits
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Within, nothing is learnt: no gradients, no dropout."""
+        self.engine.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.engine.train()
 
     def accumulate(self, loss: Tensor) -> None:
         """Adds the gradient of `loss` (a share of the step's mean) to the step's."""
@@ -66,6 +82,7 @@ def build_learner(checkpoint: Path, settings: EngineSettings, weight_decay: floa
     if settings.activation_checkpointing:
         model.gradient_checkpointing_enable()
     model.train()
+    config["zero_optimization"]["reduce_bucket_size"] = min(_LARGEST_BUCKET, _num_elements(model))
     optimizer = torch.optim.AdamW(_parameter_groups(model, weight_decay), lr=0.0)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
     return Learner(engine, optimizer, ranks, settings.gradient_clip)
@@ -85,6 +102,11 @@ def _parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[
         {"params": [p for p in parameters if _num_dimensions(p) > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if _num_dimensions(p) <= 1], "weight_decay": 0.0},
     ]
+
+
+def _num_elements(model: torch.nn.Module) -> int:
+    """Of all weights, where ZeRO 3 keeps them elsewhere too."""
+    return sum(int(getattr(parameter, "ds_numel", parameter.numel())) for parameter in model.parameters())
 
 
 def _num_dimensions(parameter: torch.nn.Parameter) -> int:

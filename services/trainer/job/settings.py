@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from retrograde.core.settings import EngineSettings, RlSettings, Settings, SftSettings
+from services.trainer.tracking import TrackingSettings
 
 
 class JobSettings(Settings):
@@ -23,20 +24,27 @@ class JobSettings(Settings):
     work_dir: Path = Field(description="Local scratch of the node.")
     seed: int = 0
     engine: EngineSettings = EngineSettings()
-    tensorboard_dir: Path | None = Field(None, description="Also log to TensorBoard here.")
+    tracking: TrackingSettings = TrackingSettings()
 
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits that change with anything that changes the result; places and logging do not."""
-        places = {"store", "work_dir", "tensorboard_dir", "rollouts", "patience_seconds"}
+        places = {"store", "work_dir", "tracking", "rollouts", "patience_seconds"}
         return hashlib.sha256(self.model_dump_json(exclude=places).encode()).hexdigest()[:12]
 
 
 class SftJobSettings(JobSettings):
     """Supervised fine-tuning of one arm."""
 
-    dataset_key: str = Field(description="Object of JSON lines: prompt, completion, chat, segments.")
+    dataset_key: str = Field(description="Object of JSON lines: docs/sft.md has the formats.")
+    eval_dataset_key: str | None = Field(None, description="Object held out for eval_loss, instead of sft.eval_share.")
     sft: SftSettings = SftSettings()
+
+    @model_validator(mode="after")
+    def _held_out_once(self) -> SftJobSettings:
+        if self.eval_dataset_key and self.sft.eval_share:
+            raise ValueError("eval_dataset_key: the held-out share is taken of dataset_key; set sft.eval_share: 0")
+        return self
 
 
 class GrpoJobSettings(JobSettings):

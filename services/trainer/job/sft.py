@@ -19,6 +19,8 @@ def main() -> None:
         if finished(store, settings):
             return
         require(store, init_checkpoint=f"{settings.init_checkpoint}/MANIFEST.json", dataset_key=settings.dataset_key)
+        if settings.eval_dataset_key:
+            require(store, eval_dataset_key=settings.eval_dataset_key)
         from services.trainer.job.sft_loop import train  # noqa: PLC0415 - seconds of imports, only where there is work
 
         train(settings, store)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from retrograde.runtime.errors import InvalidInputError
-from services.trainer.job.data import LossOn, Row, Segment, build_dataset, kept_tokens, read_rows, tokenise
+from services.trainer.job.data import LossOn, build_dataset, kept_tokens, tokenise
+from services.trainer.job.rows import Row, Segment
 
 WORDS = ["<eos>", "Q", ":", "3", "*", "7", "=", "21", ",", "no", "yes", "wait", "back", ".", "go"]
 END = WORDS[0]
@@ -26,15 +25,14 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def segment(kind: str, text: str, *, on_path: bool = True, keep_from: int | None = None) -> Segment:
-    """A sentence of node 1."""
-    made = Segment(text=text, kind=kind, node=1, on_path=on_path)
-    return made if keep_from is None else Segment(**made, keep_from=keep_from)
+    """A sentence."""
+    return Segment(text=text, kind=kind, on_path=on_path, keep_from=keep_from)
 
 
 def row(*segments: Segment, chat: bool = False) -> Row:
     """A row whose completion is its segments."""
-    completion = "".join(each["text"] for each in segments)
-    return Row(id="r1", prompt="Q :", completion=completion, chat=chat, segments=list(segments))
+    completion = "".join(each.text for each in segments)
+    return Row(line=1, prompt="Q :", completion=completion, chat=chat, segments=list(segments))
 
 
 WRONG_STEP = segment("step", " 3 * 7 = 21 , no .", on_path=False, keep_from=11)
@@ -93,9 +91,9 @@ def test_a_chat_row_goes_through_the_template(tokenizer: PreTrainedTokenizerFast
 
 def test_segments_that_do_not_spell_the_completion_are_refused(tokenizer: PreTrainedTokenizerFast) -> None:
     """A mask would fall on the wrong words: the row is named."""
-    broken = Row(id="r9", prompt="Q", completion="3 * 7", segments=[segment("step", "3 *")])
+    broken = Row(line=9, prompt="Q", completion="3 * 7", segments=[segment("step", "3 *")])
 
-    with pytest.raises(InvalidInputError, match="row r9: segments"):
+    with pytest.raises(InvalidInputError, match="line 9: segments"):
         tokenise(tokenizer, broken, "right_path")
 
 
@@ -112,12 +110,3 @@ def test_a_dataset_without_a_usable_row_is_refused(tokenizer: PreTrainedTokenize
     """There is nothing to train on: the message names the limit."""
     with pytest.raises(InvalidInputError, match="max_tokens = 6"):
         build_dataset(tokenizer, iter([row(*SOLUTION)]), "all", max_tokens=6)
-
-
-@pytest.mark.parametrize("bad", ["{", '{"prompt": "Q"}', '{"prompt": "Q", "completion": 3}', "[]"])
-def test_a_malformed_line_is_named(bad: str) -> None:
-    """The second line is wrong: the message says where."""
-    good = json.dumps({"id": "1", "prompt": "Q", "completion": "3"})
-
-    with pytest.raises(InvalidInputError, match=r"data\.jsonl: line 2"):
-        list(read_rows(f"{good}\n{bad}\n".encode(), "data.jsonl"))
