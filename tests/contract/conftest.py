@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from contract_child import Child
+from contract_messages import SESSION_SECONDS
 
 from retrograde.runtime.adapters import open_broker, open_store
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from retrograde.runtime.broker import Broker, Consumer
     from retrograde.runtime.objects import ObjectStore
-
-SESSION_SECONDS = 1.0
 
 _BROKERS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
     "sqlite": lambda request: f"sqlite://{request.getfixturevalue('tmp_path')}/broker.db",
@@ -45,9 +44,8 @@ def store_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def broker(broker_url: str) -> Iterator[Broker]:
-    broker = open_broker(broker_url)
-    yield broker
-    broker.close()
+    with contextlib.closing(open_broker(broker_url)) as broker:
+        yield broker
 
 
 @pytest.fixture
@@ -91,10 +89,10 @@ def spawn() -> Iterator[Callable[..., Child]]:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], bool]], None]:
-    """Waits until a condition holds; fails after twenty seconds."""
+    """Waits until a condition holds; fails after a minute."""
 
     def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < deadline, "it never came true"
             time.sleep(0.02)

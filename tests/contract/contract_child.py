@@ -18,8 +18,18 @@ class Child:
     def __init__(self, *arguments: str) -> None:
         program = Path(__file__).with_name("contract_programs.py")
         self._process = subprocess.Popen(
-            [sys.executable, str(program), *arguments], stdout=subprocess.PIPE, text=True, start_new_session=True
+            [sys.executable, str(program), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
+
+    def say(self, text: str) -> None:
+        """Gives it one line."""
+        assert self._process.stdin
+        self._process.stdin.write(text + "\n")
+        self._process.stdin.flush()
 
     def line(self) -> str:
         """Its next line; waits for it."""
@@ -45,5 +55,7 @@ class Child:
     def close(self) -> None:
         """Ends it if it still runs."""
         self.kill()
+        assert self._process.stdin
         assert self._process.stdout
+        self._process.stdin.close()
         self._process.stdout.close()

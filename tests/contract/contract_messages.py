@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from retrograde.runtime.broker import Consumer, Message
 
+SESSION_SECONDS = 3.0
+"""As short as a loaded machine allows: a member that lives is heard of in that time."""
+
 
 def take(consumer: Consumer, count: int) -> list[Message]:
-    """`count` messages, within ten seconds."""
+    """`count` messages, within a minute."""
     messages: list[Message] = []
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(messages) < count and time.monotonic() < deadline:
         messages += consumer.poll(0.2, count - len(messages))
     return messages
 
 
-def everything(consumer: Consumer) -> list[Message]:
-    """All there is now."""
-    messages: list[Message] = []
+def take_all(consumer: Consumer, count: int) -> list[Message]:
+    """`count` messages, and what comes beyond them."""
+    messages = take(consumer, count)
     while more := consumer.poll(1.0, 1000):
         messages += more
     return messages

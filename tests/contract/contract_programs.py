@@ -11,7 +11,6 @@ import hashlib
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,12 +63,12 @@ def work(url: str, topic: str, group: str, store_url: str) -> None:
 
 
 def hold(url: str, topic: str, group: str) -> None:
-    """A member that takes one message, holds it for a second, and says what its commit came to."""
+    """A member that takes one message, holds it until it is told to go on, and says what its commit came to."""
     consumer = open_broker(url).consumer(topic, group)
     while not (messages := consumer.poll(1)):
         pass
     say(messages[0].value.decode())
-    time.sleep(1.0)
+    sys.stdin.readline()
     try:
         consumer.commit(messages[0])
         say("committed")

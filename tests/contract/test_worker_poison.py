@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -26,25 +27,23 @@ ATTEMPTS, DEADLINE_SECONDS = 2, 0.5
 async def work(broker: Broker, topic: str, handle: Callable[[Message], Awaitable[None]], until: asyncio.Event) -> None:
     """A worker until the event is set and everything is committed."""
     drain = asyncio.Event()
-    worker = asyncio.create_task(
-        consume(
-            broker,
-            topic,
-            "group",
-            handle,
-            drain=drain,
-            max_in_flight=4,
-            max_attempts=ATTEMPTS,
-            backoff_seconds=0.05,
-            deadline_seconds=DEADLINE_SECONDS,
-        )
+    worker = consume(
+        broker,
+        topic,
+        "group",
+        handle,
+        drain=drain,
+        max_in_flight=4,
+        max_attempts=ATTEMPTS,
+        backoff_seconds=0.05,
+        deadline_seconds=DEADLINE_SECONDS,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
+        tasks.create_task(worker)
         await until.wait()
         while await asyncio.to_thread(broker.lag, topic, "group"):
             await asyncio.sleep(0.05)
         drain.set()
-        await worker
 
 
 async def test_a_hung_message_is_dead_lettered_while_its_key_goes_on_and_is_handled_when_replayed(
@@ -95,9 +94,6 @@ class Spy:
 @pytest.mark.kafka
 async def test_a_task_of_three_poll_intervals_causes_no_rebalance(kafka_server: KafkaServer) -> None:
     """Half of it awaits, half of it holds the event loop up, each longer than max.poll.interval: one generation."""
-    broker: Any = Spy(open_broker(f"{kafka_server.url}?session_seconds=1&poll_seconds=5"))
-    broker.create_topic("long-task", 2)
-    broker.publish("long-task", "k", b"")
     drain, generations = asyncio.Event(), []
 
     async def handle(_: Message) -> None:
@@ -109,8 +105,11 @@ async def test_a_task_of_three_poll_intervals_causes_no_rebalance(kafka_server: 
         generations.append(consumer._kafka.group_metadata().generation_id)
         drain.set()
 
-    await asyncio.wait_for(consume(broker, "long-task", "g", handle, drain=drain), 120)
+    broker: Any = Spy(open_broker(f"{kafka_server.url}?session_seconds=10&poll_seconds=5"))
+    with contextlib.closing(broker):
+        broker.create_topic("long-task", 2)
+        broker.publish("long-task", "k", b"")
+        await asyncio.wait_for(consume(broker, "long-task", "g", handle, drain=drain), 300)
+        assert broker.lag("long-task", "g") == 0
     assert len(set(generations)) == 1
     assert len(generations) == 2
-    assert broker.lag("long-task", "g") == 0
-    broker.close()

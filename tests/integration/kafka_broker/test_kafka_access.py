@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from typing import TYPE_CHECKING
@@ -51,28 +52,28 @@ def access(tmp_path: Path, certificates: Certificates, secure_kafka: KafkaServer
 
 def refused(url: str) -> RetrogradeError:
     """The error of opening `url`: one line, which leaves no thread behind."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with pytest.raises(RetrogradeError) as caught:
         open_broker(url)
     assert "\n" not in str(caught.value)
     assert PASSWORD not in str(caught.value)
-    assert threading.active_count() == before
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+        assert not thread.is_alive()
     return caught.value
 
 
 @pytest.mark.parametrize("way", ["by_password", "by_certificate"])
 def test_right_credentials_let_in(access: Access, way: str) -> None:
     """With TLS and a SCRAM password, or with TLS and a client certificate, a message goes through."""
-    broker = open_broker(getattr(access, way)())
     topic = f"t.{uuid.uuid4().hex}"
-    broker.create_topic(topic, 1)
-    broker.publish(topic, "k", b"v")
-    consumer = broker.consumer(topic, "g")
-    (message,) = consumer.poll(20)
-    consumer.commit(message)
-    assert (message.value, broker.lag(topic, "g")) == (b"v", 0)
-    consumer.close()
-    broker.close()
+    with contextlib.closing(open_broker(getattr(access, way)())) as broker:
+        broker.create_topic(topic, 1)
+        broker.publish(topic, "k", b"v")
+        with contextlib.closing(broker.consumer(topic, "g")) as consumer:
+            (message,) = consumer.poll(60)
+            consumer.commit(message)
+        assert (message.value, broker.lag(topic, "g")) == (b"v", 0)
 
 
 def test_a_wrong_password_is_bad_input(access: Access) -> None:

@@ -28,10 +28,9 @@ def broker(own_kafka: KafkaServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     """With less patience than production has."""
     monkeypatch.setattr(kafka_broker, "PUBLISH_SECONDS", 3.0)
     monkeypatch.setattr(kafka_client, "REQUEST_SECONDS", 2.0)
-    broker = open_broker(own_kafka.url + "?session_seconds=2")
-    broker.create_topic(TOPIC, 2)
-    yield broker
-    broker.close()
+    with contextlib.closing(open_broker(own_kafka.url + "?session_seconds=2")) as broker:
+        broker.create_topic(TOPIC, 2)
+        yield broker
 
 
 def patiently(call: Callable[[], object], seconds: float = 30.0) -> None:
@@ -46,13 +45,22 @@ def patiently(call: Callable[[], object], seconds: float = 30.0) -> None:
             return
 
 
-def all_values(broker: Broker, count: int) -> set[bytes]:
-    got: list[Message] = []
+def until(condition: Callable[[], bool]) -> None:
+    """Waits for it, a minute at most."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.02)
+
+
+def read_until(broker: Broker, wanted: set[bytes]) -> set[bytes]:
+    """What the topic holds, read until all of `wanted` is there, for a minute at most."""
+    got: set[bytes] = set()
     end = time.monotonic() + 60
     with contextlib.closing(broker.consumer(TOPIC, uuid.uuid4().hex)) as consumer:
-        while len(got) < count and time.monotonic() < end:
-            got += consumer.poll(0.5, 100)
-    return {message.value for message in got}
+        while not wanted <= got and time.monotonic() < end:
+            got |= {message.value for message in consumer.poll(0.5, 100)}
+    return got
 
 
 @pytest.mark.parametrize("down", ["kill", "freeze"])
@@ -127,11 +135,13 @@ def test_a_restart_under_several_writers_loses_nothing(own_kafka: KafkaServer, b
     writers = [threading.Thread(target=write, args=(name,)) for name in "abc"]
     for writer in writers:
         writer.start()
-    own_kafka.restart()
-    time.sleep(2)
-    stop.set()
-    for writer in writers:
-        writer.join(90)
-    assert acknowledged
-    missing = acknowledged - all_values(broker, len(acknowledged))
-    assert missing == set()
+    try:
+        until(lambda: len(acknowledged) > 10)
+        own_kafka.restart()
+        num_before = len(acknowledged)
+        until(lambda: len(acknowledged) > num_before + 10)
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join(120)
+    assert acknowledged - read_until(broker, acknowledged) == set()
