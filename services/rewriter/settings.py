@@ -14,7 +14,6 @@ class RewriterSettings(WorkerSettings):
         description="The inference service: host:port of each replica, or dns:///name:port for all addresses of a name."
     )
     verifier: Address = Field(description="host:port of the verifier service.")
-    max_trees: int = Field(32, ge=1, description="Trees of the trees topic worked on at the same time.")
     hand_back_seconds: float = Field(
         5.0, ge=0, description="After SIGTERM, how long the trees in flight may take; then they are handed back."
     )

@@ -9,7 +9,6 @@ again. On SIGTERM trees in flight may end within a grace period, then they go ba
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
 
 from google.protobuf.message import DecodeError
@@ -20,7 +19,7 @@ from retrograde.runtime.broker import Broker, Message
 from retrograde.runtime.draining import end_or_hand_back
 from retrograde.runtime.errors import DataLossError, InvalidInputError
 from retrograde.runtime.objects import ObjectStore
-from retrograde.runtime.worker import consume, create_topics
+from retrograde.runtime.worker import consume_as_set, create_topics
 from retrograde.tasks.task import TaskError
 from retrograde.v1 import messages_pb2, solution_pb2, tree_pb2
 from retrograde.wire.announcing import solutions_ready
@@ -47,19 +46,9 @@ class RewriterWorker:
     async def run(self, drain: asyncio.Event) -> None:
         """Consumes until `drain` is set."""
         await create_topics(self._broker, (TREES_TOPIC, SOLUTIONS_TOPIC), NUM_PARTITIONS, drain)
-        await consume(
-            self._broker,
-            TREES_TOPIC,
-            GROUP,
-            functools.partial(self.handle, drain=drain),
-            drain=drain,
-            max_in_flight=self._settings.max_trees,
-            max_attempts=self._settings.max_attempts,
-            backoff_seconds=self._settings.backoff_seconds,
-            deadline_seconds=self._settings.deadline_seconds,
-        )
+        await consume_as_set(self._broker, TREES_TOPIC, GROUP, self.handle, drain, self._settings)
 
-    async def handle(self, message: Message, *, drain: asyncio.Event) -> None:
+    async def handle(self, message: Message, drain: asyncio.Event) -> None:
         """Leaves the solutions of one message's tree stored and published.
 
         Raises InvalidInputError for a message nobody can do, HandBackError when drained before the set was complete.

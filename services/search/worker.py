@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import time
 from collections.abc import AsyncGenerator, Iterator
 from weakref import WeakValueDictionary
@@ -32,7 +31,7 @@ from retrograde.runtime.draining import end_or_hand_back
 from retrograde.runtime.errors import FencedError, InvalidInputError, OtherPolicyError
 from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
-from retrograde.runtime.worker import HandBackError, consume, create_topics
+from retrograde.runtime.worker import HandBackError, consume_as_set, create_topics
 from retrograde.tasks.task import TaskError, load_task
 from retrograde.v1 import messages_pb2
 from retrograde.wire.announcing import tree_ready
@@ -64,19 +63,9 @@ class SearchWorker:
     async def run(self, drain: asyncio.Event) -> None:
         """Consumes until `drain` is set."""
         await create_topics(self._broker, (PROBLEMS_TOPIC, TREES_TOPIC), NUM_PARTITIONS, drain)
-        await consume(
-            self._broker,
-            PROBLEMS_TOPIC,
-            GROUP,
-            functools.partial(self.handle, drain=drain),
-            drain=drain,
-            max_in_flight=self._settings.max_trees,
-            max_attempts=self._settings.max_attempts,
-            backoff_seconds=self._settings.backoff_seconds,
-            deadline_seconds=self._settings.deadline_seconds,
-        )
+        await consume_as_set(self._broker, PROBLEMS_TOPIC, GROUP, self.handle, drain, self._settings)
 
-    async def handle(self, message: Message, *, drain: asyncio.Event) -> None:
+    async def handle(self, message: Message, drain: asyncio.Event) -> None:
         """Leaves the tree of one message stored and published.
 
         Raises InvalidInputError for a message nobody can do, HandBackError when drained before the tree was complete.

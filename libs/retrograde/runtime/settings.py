@@ -85,6 +85,7 @@ class ServiceSettings(BaseModel):
 class WorkerSettings(ServiceSettings):
     """What a service that takes messages from a topic is told besides."""
 
+    max_trees: int = Field(32, ge=1, description="Messages handled at the same time; each is about one tree.")
     max_attempts: int = Field(3, ge=1, description="Failures of one message before it is a dead letter.")
     backoff_seconds: float = Field(
         1.0, gt=0, description="Pause before a message is tried again; it doubles each time, up to 30."

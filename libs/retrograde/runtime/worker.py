@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 
     from retrograde.runtime.broker import Broker, Message
     from retrograde.runtime.member import Member
+    from retrograde.runtime.settings import WorkerSettings
 
-__all__ = ["DeadlineExceededError", "HandBackError", "consume", "create_topics"]
+__all__ = ["DeadlineExceededError", "HandBackError", "consume", "consume_as_set", "create_topics"]
 
 DEADLINE_SECONDS = 3600.0
 _POLL_SECONDS = 0.2
@@ -84,6 +85,28 @@ async def consume(
                     await loop.close()
         except UnavailableError as error:
             await _wait_for_broker(topic, error, attempts)
+
+
+async def consume_as_set(
+    broker: Broker,
+    topic: str,
+    group: str,
+    handle: Callable[[Message, asyncio.Event], Awaitable[None]],
+    drain: asyncio.Event,
+    settings: WorkerSettings,
+) -> None:
+    """`consume` as a service's settings say; `handle` is given `drain` too, to hand its message back."""
+    await consume(
+        broker,
+        topic,
+        group,
+        lambda message: handle(message, drain),
+        drain=drain,
+        max_in_flight=settings.max_trees,
+        max_attempts=settings.max_attempts,
+        backoff_seconds=settings.backoff_seconds,
+        deadline_seconds=settings.deadline_seconds,
+    )
 
 
 async def create_topics(broker: Broker, topics: Sequence[str], num_partitions: int, drain: asyncio.Event) -> None:
