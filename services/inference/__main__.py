@@ -12,9 +12,10 @@ from retrograde.runtime.settings import load_settings
 from retrograde.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from services.inference import engine, openai
 from services.inference.servicer import InferenceServicer
-from services.inference.serving import Limits, PolicyServer, starting_point
+from services.inference.serving import Limits, PolicyServer
 from services.inference.settings import InferenceSettings
-from services.inference.weights import Checkpoints
+from services.inference.swaps import Current, Swaps
+from services.inference.weights import Cache, Checkpoints, folder_of
 
 
 async def run(settings: InferenceSettings) -> None:
@@ -24,14 +25,14 @@ async def run(settings: InferenceSettings) -> None:
         checkpoints = Checkpoints(
             process.store,
             settings.model_name,
-            settings.cache,
-            keep=settings.cache_checkpoints,
-            keep_bytes=settings.cache_bytes,
+            settings.checkpoint,
+            Cache(settings.cache, settings.cache_checkpoints, settings.cache_bytes),
         )
-        served, folder = await asyncio.to_thread(starting_point, checkpoints, settings.checkpoint)
-        running = await process.enter(engine.start(settings, folder))
+        served, weights = await asyncio.to_thread(checkpoints.start)
+        running = await process.enter(engine.start(settings, folder_of(weights)))
         limits = Limits(settings.max_n, settings.max_pending_sequences, settings.max_num_seqs)
-        policy = PolicyServer(running, checkpoints, limits, served, folder)
+        swaps = Swaps(running, checkpoints, checkpoints, Current(served, weights), settings.in_flight_at_swap)
+        policy = PolicyServer(running, limits, swaps)
         process.add_servicer(
             add_InferenceServiceServicer_to_server, InferenceServicer(policy), "retrograde.v1.InferenceService"
         )

@@ -25,8 +25,8 @@ class EngineChild:
 
     model_runner: Any
 
-    def swap_weights(self, folder: str) -> None:
-        """Loads the checkpoint in `folder` into the model. No request may be in flight."""
+    def load_folder(self, folder: str) -> None:
+        """Loads the checkpoint in `folder` into the model. No step may be under way."""
         from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead  # noqa: PLC0415
 
         self.model_runner.reload_weights(weights_path=folder)

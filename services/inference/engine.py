@@ -3,9 +3,10 @@
 `start` builds an AsyncLLM whose scheduler and model run in one child process; this process tokenises, detokenises and
 answers. On a CPU the usual third process (an executor worker) only adds hops, so it is left out.
 
-A weight swap is three calls in that child, in this order, with no request in flight: load the tensors into the model
-that stands (vLLM's layer-wise reload, which also repacks kernels' private copies), forget the prefix cache (its keys
-know the prompt, not the weights), go on.
+A weight swap is four calls in that child: stop (no step is begun), load the tensors into the model that stands (vLLM's
+layer-wise reload, which also repacks kernels' private copies), forget all keys and values (the cache knows a block by
+its tokens, not by the weights), go on. Requests that stay over a swap lose their keys and values too, and have them
+computed anew, from the prompt and what they had drawn.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from retrograde.core.policy import Sampling
     from services.inference.settings import InferenceSettings
+    from services.inference.transport import Weights
 
 _FINISHED = {"stop", "length"}
 _SEED_RANGE = 1 << 63
@@ -57,6 +59,7 @@ class Engine:
         self.max_model_tokens: int = llm.model_config.max_model_len
         self.num_token_ids: int = llm.model_config.get_vocab_size()
         self._numbers = itertools.count()
+        self._given_up = ""
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling, stop_token_ids: Sequence[int]) -> Drawn:
         """`sampling.n` completions of the prompt in one request. Raises UnavailableError when the engine is gone."""
@@ -72,25 +75,34 @@ class Engine:
         told = range(len(prompt_ids), len(ids))
         return float(sum(output.prompt_logprobs[index][ids[index]].logprob for index in told))
 
-    async def load(self, folder: Path) -> None:
-        """Puts the checkpoint's tensors in place of the served ones. No request may be in flight."""
-        await self.llm.pause_generation(mode="wait", clear_cache=True)
+    @contextlib.asynccontextmanager
+    async def stopped(self, *, keep: bool) -> AsyncIterator[None]:
+        """Inside, no token is drawn. With `keep` running requests stay and go on afterwards; else they end first."""
+        await self.llm.engine_core.pause_scheduler_async(mode="keep" if keep else "wait", clear_cache=False)
         try:
-            await self.llm.collective_rpc("swap_weights", args=(str(folder),))
-            await self.forget_prefixes()
+            yield
         finally:
             await self.llm.resume_generation()
 
+    async def load(self, weights: Weights) -> None:
+        """Puts these tensors in place of the served ones. Only while stopped."""
+        await self.llm.collective_rpc(weights.method, args=weights.args)
+        await self.forget_prefixes()
+
     async def forget_prefixes(self) -> None:
-        """Empties the prefix cache. Raises UnavailableError when blocks are still in use."""
-        if not await self.llm.reset_prefix_cache():
-            raise UnavailableError("prefix cache: still in use by a request; nothing may run during a swap")
+        """Drops all keys and values, those of requests that stay too. Raises UnavailableError when it cannot."""
+        if not await self.llm.reset_prefix_cache(reset_running_requests=True):
+            raise UnavailableError("prefix cache: blocks are still in use; the weights were not swapped")
+
+    def give_up(self, reason: str) -> None:
+        """Answers nothing any more; `watch` raises."""
+        self._given_up = reason
 
     async def watch(self, drain: asyncio.Event) -> None:
         """Until `drain`. Raises RetrogradeError when the engine has died: the service must end, to be started again."""
         while not drain.is_set():
-            if self.llm.errored:
-                raise RetrogradeError("engine: its process has died; the log above says why")
+            if self.llm.errored or self._given_up:
+                raise RetrogradeError(f"engine: {self._given_up or 'its process has died; the log above says why'}")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(drain.wait(), _LOOK_EVERY_SECONDS)
 
@@ -107,6 +119,8 @@ class Engine:
                 last = await _last(self.llm.generate(prompt, parameters, request_id))
         except EngineDeadError as error:
             raise UnavailableError("engine: it has died; the service must be restarted") from error
+        if self._given_up:
+            raise UnavailableError(f"engine: {self._given_up}; the service must be restarted")
         if last is None or not last.finished:
             raise UnavailableError("engine: it stopped before the answer was complete; ask again")
         return last

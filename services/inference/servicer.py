@@ -8,7 +8,12 @@ from retrograde.core.policy import Prompt
 from retrograde.runtime.errors import InvalidInputError
 from retrograde.v1 import inference_service_pb2 as pb
 from retrograde.v1.inference_service_pb2_grpc import InferenceServiceServicer
-from retrograde.wire.convert_rollout import generation_to_proto, int32_from_proto, sampling_from_proto
+from retrograde.wire.convert_rollout import (
+    generation_to_proto,
+    in_flight_from_proto,
+    int32_from_proto,
+    sampling_from_proto,
+)
 from services.inference.serving import Ask
 
 if TYPE_CHECKING:
@@ -34,12 +39,16 @@ class InferenceServicer(InferenceServiceServicer):
 
     async def LoadWeights(self, request: pb.LoadWeightsRequest, _context: Any) -> pb.LoadWeightsResponse:
         """See the proto."""
-        version, gap = await self._policy.load_weights(request.checkpoint_key, request.policy_version)
-        return pb.LoadWeightsResponse(policy_version=version, gap_seconds=gap)
+        swap = await self._policy.swaps.load_weights(
+            request.checkpoint_key, request.policy_version, in_flight_from_proto(request.in_flight)
+        )
+        return pb.LoadWeightsResponse(
+            policy_version=swap.policy_version, gap_seconds=swap.gap_seconds, stopped_seconds=swap.stopped_seconds
+        )
 
     async def GetModel(self, _request: pb.GetModelRequest, _context: Any) -> pb.GetModelResponse:
         """See the proto."""
-        served, load = self._policy.served, self._policy.load
+        served, load = self._policy.swaps.served, self._policy.load
         return pb.GetModelResponse(
             checkpoint_key=served.checkpoint_key,
             policy_version=served.policy_version,
@@ -51,6 +60,7 @@ class InferenceServicer(InferenceServiceServicer):
             num_waiting=load.num_waiting,
             num_prefilled_tokens=load.num_prefilled_tokens,
             num_cached_tokens=load.num_cached_tokens,
+            checkpoint_digest=served.digest,
         )
 
 

@@ -1,37 +1,35 @@
-"""The served policy: checks a request, passes the gate, asks the engine, stamps the version; swaps the weights.
+"""The served policy: checks a request, passes the gate, asks the engine, stamps the versions.
 
-A request's policy version is read inside the gate, where no swap can happen until the answer is complete. A swap
-fetches and checks the checkpoint while requests still run, then closes the gate, loads, remembers what is served in
-the store, and opens it again: a service killed at any moment comes back with the last version it answered with.
+A request's policy version is read inside the gate, where no swap can happen until the answer is complete, or interrupts
+it, or lets it go on under newer weights: then a second version, read at its end, says so. What was interrupted begins
+again. See swaps.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
 from retrograde.core.policy import Generation, Prompt, Sampling
-from retrograde.runtime.errors import ConflictError, InvalidInputError, OverloadedError, StalePolicyError
-from retrograde.runtime.logs import get_logger
+from retrograde.runtime.errors import InvalidInputError, OverloadedError, StalePolicyError
 from services.inference import metrics
-from services.inference.gate import Gate
+from services.inference.gate import InterruptedBySwapError
 from services.inference.shares import EngineTime
-from services.inference.weights import Checkpoints, Served, check_fits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from services.inference.engine import Drawn
+    from services.inference.shares import Share
+    from services.inference.swaps import Swaps
     from services.inference.tally import PromptTally
     from services.inference.words import Words
 
-log = get_logger(__name__)
+T = TypeVar("T")
 
 
 class Engine(Protocol):
@@ -47,9 +45,6 @@ class Engine(Protocol):
 
     async def score(self, prompt_ids: Sequence[int], continuation_ids: Sequence[int]) -> float:
         """Log-probability of the continuation."""
-
-    async def load(self, folder: Path) -> None:
-        """Swaps the weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +88,23 @@ class Load:
 
 
 class PolicyServer:
-    """Serves one model. `served` and `folder` are what it serves now, and where its files lie."""
+    """Serves one model; `swaps` knows which weights."""
 
-    def __init__(self, engine: Engine, checkpoints: Checkpoints, limits: Limits, served: Served, folder: Path) -> None:
-        self.served = served
-        self.gate = Gate()
+    def __init__(self, engine: Engine, limits: Limits, swaps: Swaps) -> None:
+        self.swaps = swaps
+        self.gate = swaps.gate
         self._engine = engine
-        self._checkpoints = checkpoints
         self._limits = limits
-        self._folder = folder
         self._pending_sequences = 0
         self._sequences_inside = 0
         self._time = EngineTime()
-        self._swapping = asyncio.Lock()
         metrics.RUNNING_REQUESTS.set_function(lambda: self.gate.inside)
         metrics.WAITING_REQUESTS.set_function(lambda: self.gate.waiting)
-        metrics.POLICY_VERSION.set_function(lambda: self.served.policy_version)
+
+    @property
+    def policy_version(self) -> int:
+        """Served now."""
+        return self.swaps.served.policy_version
 
     @property
     def max_model_tokens(self) -> int:
@@ -139,16 +135,26 @@ class PolicyServer:
         ids = self._encode(ask.prompt)
         self._check(ask, ids)
         self._take(ask.sampling.n)
+        shares: list[Share] = []
         try:
-            async with self.gate.passing():
-                return await self._generate(ask, ids)
+            return await self._answered(lambda: self._generate(ask, ids, shares), may_stay=not ask.policy_version)
         finally:
             self._pending_sequences -= ask.sampling.n
 
-    async def _generate(self, ask: Ask, ids: Sequence[int]) -> Generation:
-        version = self.served.policy_version
+    async def _answered(self, work: Callable[[], Awaitable[T]], *, may_stay: bool) -> T:
+        """What `work` gives inside the gate; begun again as often as a swap interrupts it."""
+        while True:
+            try:
+                async with self.gate.passing(may_stay=may_stay):
+                    return await work()
+            except InterruptedBySwapError:
+                metrics.BEGUN_AGAIN_REQUESTS.inc()
+
+    async def _generate(self, ask: Ask, ids: Sequence[int], shares: list[Share]) -> Generation:
+        version = self.policy_version
         _check_version(ask, version)
         with self._time.share(ask.sampling.n) as share, self._inside(ask.sampling.n):
+            shares.append(share)
             drawn = await self._engine.generate(ids, ask.sampling, ask.stop_token_ids)
         metrics.PROMPT_TOKENS.inc(len(ids))
         metrics.CACHED_TOKENS.inc(drawn.cached_tokens)
@@ -158,7 +164,8 @@ class PolicyServer:
             policy_version=version,
             prompt_token_ids=np.asarray(ids, np.int32),
             cached_tokens=drawn.cached_tokens,
-            engine_seconds=share.seconds,
+            engine_seconds=sum(each.seconds for each in shares),
+            last_policy_version=self.policy_version,
         )
 
     @contextlib.contextmanager
@@ -214,71 +221,14 @@ class PolicyServer:
             self._check_prompt([*ids, *each], f"continuations[{index}]")
         self._take(len(told))
         try:
-            async with self.gate.passing():
-                version = self.served.policy_version
-                with self._inside(len(told)):
-                    logprobs = await asyncio.gather(*(self._engine.score(ids, each) for each in told))
+            return await self._answered(lambda: self._score(ids, told), may_stay=False)
         finally:
             self._pending_sequences -= len(told)
-        return Scores(tuple(logprobs), tuple(len(each) for each in told), version)
 
-    async def load_weights(self, checkpoint_key: str, policy_version: int) -> tuple[int, float]:
-        """Serves the checkpoint under `policy_version` (0: the next). Returns (version, seconds requests waited).
-
-        Asking again for what is served already does nothing: (version, 0.0).
-
-        Raises:
-            InvalidInputError: no such checkpoint, or not one of this model; what is served stays.
-            ConflictError: the version is not newer than the one served.
-        """
-        if not checkpoint_key:
-            raise InvalidInputError("checkpoint_key: it is empty; name a checkpoint of the store")
-        async with self._swapping:
-            folder, digest = await asyncio.to_thread(self._checkpoints.fetch, checkpoint_key)
-            served = Served(checkpoint_key, policy_version or self.served.policy_version + 1, digest)
-            if self._serves_already(served, policy_version):
-                return self.served.policy_version, 0.0
-            if served.policy_version <= self.served.policy_version:
-                raise ConflictError(
-                    f"policy_version: {served.policy_version} is not newer than {self.served.policy_version}, which "
-                    "serves another checkpoint; send 0 for the next"
-                )
-            await asyncio.to_thread(check_fits, folder, self._folder)
-            gap = await self._swap(served, folder)
-            await asyncio.to_thread(self._checkpoints.evict, folder)
-            return served.policy_version, gap
-
-    def _serves_already(self, wanted: Served, asked_version: int) -> bool:
-        same = (wanted.checkpoint_key, wanted.digest) == (self.served.checkpoint_key, self.served.digest)
-        return same and asked_version in (0, self.served.policy_version)
-
-    async def _swap(self, served: Served, folder: Path) -> float:
-        start = time.perf_counter()
-        async with self.gate.closed():
-            drained = time.perf_counter()
-            await self._load(folder)
-            await asyncio.to_thread(self._checkpoints.publish, served)
-            self.served, self._folder = served, folder
-            loaded = time.perf_counter()
-        metrics.WEIGHT_SWAP_SECONDS.labels("drain").observe(drained - start)
-        metrics.WEIGHT_SWAP_SECONDS.labels("load").observe(loaded - drained)
-        log.info(
-            "weights swapped",
-            policy_version=served.policy_version,
-            checkpoint_key=served.checkpoint_key,
-            drain_seconds=round(drained - start, 4),
-            load_seconds=round(loaded - drained, 4),
-        )
-        return loaded - start
-
-    async def _load(self, folder: Path) -> None:
-        """Loads the new weights; when that fails, the old ones again."""
-        try:
-            await self._engine.load(folder)
-        except Exception:
-            log.exception("weights not loaded; going back", folder=str(folder))
-            await self._engine.load(self._folder)
-            raise
+    async def _score(self, ids: Sequence[int], told: Sequence[Sequence[int]]) -> Scores:
+        with self._inside(len(told)):
+            logprobs = await asyncio.gather(*(self._engine.score(ids, each) for each in told))
+        return Scores(tuple(logprobs), tuple(len(each) for each in told), self.policy_version)
 
 
 def _check_version(ask: Ask, served: int) -> None:
@@ -290,13 +240,3 @@ def _check_version(ask: Ask, served: int) -> None:
             f"policy_version: {ask.policy_version} was asked for and {served} is served; ask another replica, or begin "
             "again under the served one"
         )
-
-
-def starting_point(checkpoints: Checkpoints, checkpoint: Path) -> tuple[Served, Path]:
-    """What to serve first, and its folder: what was served last, else `checkpoint` as version 1. Blocks."""
-    last = checkpoints.last()
-    if last is None:
-        return Served(str(checkpoint), 1), checkpoint
-    folder = checkpoints.restore(last)
-    check_fits(folder, checkpoint)
-    return last, folder

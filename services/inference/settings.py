@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from retrograde.core.policy import InFlight
 from retrograde.runtime.settings import ServiceSettings
 
 
@@ -49,6 +50,11 @@ class InferenceSettings(ServiceSettings):
     max_n: int = Field(256, ge=1, description="Completions one request may ask for.")
     max_pending_sequences: int = Field(
         8192, ge=1, description="Sequences generating or waiting; requests beyond are refused as overload."
+    )
+    in_flight_at_swap: InFlight = Field(
+        InFlight.FINISH,
+        description="Requests that run when weights are swapped: finish under the old ones first, continue under the "
+        "new ones, or begin_again under them; LoadWeights may ask for another.",
     )
     cache: Path = Field(default_factory=_default_cache, description="Folder for checkpoints brought from the store.")
     cache_checkpoints: int = Field(3, ge=1, description="Checkpoints kept there; the served one is always kept.")

@@ -1,30 +1,40 @@
-"""Checkpoints on this machine: fetched from the store, checked against what is served, remembered, bounded.
+"""Checkpoints on this machine: fetched from the store, checked, remembered, bounded.
 
-fetch(key)        manifest -> cache folder named by the manifest's digest (downloaded once, whole or not at all)
-check_fits        a checkpoint may replace another only if its tensors have the same names and shapes
+prepare(key)      manifest -> cache folder named by the manifest's digest (downloaded once, whole or not at all)
 publish / last    `inference/<model name>/current.json` in the store: what a restarted service serves again
-evict             the oldest folders go when there are too many or they are too big
+settle            the oldest folders go when there are too many or they are too big
+
+Files go from the store to the disk as they come; a checkpoint is never in memory whole. Each is compared with the
+SHA-256 of its manifest on the way, and again when it is taken from the cache.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-import struct
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrograde.runtime.errors import InvalidInputError, NotFoundError
+from retrograde.runtime.logs import get_logger
+from services.inference.fitting import check_fits
+from services.inference.transport import Weights
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from retrograde.runtime.objects import ObjectStore
 
-_LONGEST_HEADER_BYTES = 100 * 1024 * 1024
-_OPTIONAL_TENSORS = {"lm_head.weight"}  # written or left out when tied to the embedding
+_MANIFEST = "MANIFEST.json"
+_INCOMING = ".incoming-"
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,58 +46,35 @@ class Served:
     digest: str = ""
 
 
-def tensor_shapes(folder: Path) -> dict[str, list[int]]:
-    """Name -> shape of every tensor of the safetensors files in `folder`, read from their headers only.
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Where checkpoints are kept on this machine, and how many and how much of them at most."""
 
-    Raises:
-        InvalidInputError: no such file, or one that is not safetensors.
-    """
-    shapes: dict[str, list[int]] = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        shapes |= {name: entry["shape"] for name, entry in _header(file).items() if name != "__metadata__"}
-    if not shapes:
-        raise InvalidInputError(f"checkpoint: {folder} holds no *.safetensors; publish a Hugging Face directory")
-    return shapes
+    folder: Path
+    keep: int
+    keep_bytes: int
 
 
-def _header(file: Path) -> dict[str, dict[str, list[int]]]:
-    """The JSON header of a safetensors file: 8 bytes little-endian length, then the text."""
-    with file.open("rb") as stream:
-        prefix = stream.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == struct.calcsize("<Q") else 0
-        text = stream.read(length) if 0 < length <= _LONGEST_HEADER_BYTES else b""
-    try:
-        header: dict[str, dict[str, list[int]]] = json.loads(text)
-    except ValueError:
-        raise InvalidInputError(f"checkpoint: {file.name} is not a safetensors file; write it again") from None
-    return header
+def in_folder(folder: Path, digest: str = "") -> Weights:
+    """The weights of a Hugging Face directory."""
+    return Weights(digest, "load_folder", (str(folder),))
 
 
-def check_fits(new: Path, served: Path) -> None:
-    """Raises InvalidInputError, naming the first tensor that differs, unless `new` can replace `served` in place."""
-    if not (new / "config.json").is_file():
-        raise InvalidInputError("checkpoint: config.json is missing; publish a whole Hugging Face directory")
-    ours, theirs = tensor_shapes(served), tensor_shapes(new)
-    for name in sorted((ours.keys() ^ theirs.keys()) - _OPTIONAL_TENSORS):
-        where = "missing" if name in ours else "not in the served model"
-        raise InvalidInputError(f"checkpoint: tensor {name} is {where}; publish a checkpoint of the same model")
-    for name in sorted(ours.keys() & theirs.keys()):
-        if ours[name] != theirs[name]:
-            raise InvalidInputError(
-                f"checkpoint: tensor {name} has shape {theirs[name]}, the served model {ours[name]}; "
-                "publish a checkpoint of the same model"
-            )
+def folder_of(weights: Weights) -> Path:
+    """Where weights of `in_folder` lie."""
+    return Path(weights.args[0])
 
 
 class Checkpoints:
-    """The checkpoints of one served model. All calls block: run them in a thread."""
+    """Those of one served model, all of the shape of `model`. Calls block: run them in a thread."""
 
-    def __init__(self, store: ObjectStore, model_name: str, cache: Path, *, keep: int, keep_bytes: int) -> None:
+    def __init__(self, store: ObjectStore, model_name: str, model: Path, cache: Cache) -> None:
         self._store = store
         self._current_key = f"inference/{model_name}/current.json"
-        self._cache = cache / model_name
-        self._keep = keep
-        self._keep_bytes = keep_bytes
+        self._model = model
+        self._cache = cache.folder / model_name
+        self._keep = cache.keep
+        self._keep_bytes = cache.keep_bytes
 
     def last(self) -> Served | None:
         """What was published last, or None."""
@@ -100,37 +87,75 @@ class Checkpoints:
         """Remembers `served` for a restart."""
         self._store.put(self._current_key, json.dumps(asdict(served)).encode())
 
-    def digest(self, key: str) -> str:
-        """Identifies the content published under `key`. Raises InvalidInputError when there is none."""
+    def start(self) -> tuple[Served, Weights]:
+        """What to serve first: what was published last, else the model itself as version 1.
+
+        When the cache has lost it and its key has other content by now, that is served, as a version of its own.
+        """
+        self._sweep()
+        last = self.last()
+        if last is None:
+            return Served(str(self._model), 1), in_folder(self._model)
+        if self._is_whole(last.digest):
+            check_fits(self._cache / last.digest, self._model)
+            return last, in_folder(self._cache / last.digest, last.digest)
+        weights = self.prepare(last.checkpoint_key)
+        if weights.digest != last.digest:
+            last = Served(last.checkpoint_key, last.policy_version + 1, weights.digest)
+            self.publish(last)
+        return last, weights
+
+    def prepare(self, key: str) -> Weights:
+        """See transport.WeightTransport. Downloads unless the cache has the very content."""
+        while True:
+            manifest = self._manifest(key)
+            digest = hashlib.sha256(manifest).hexdigest()[:32]
+            weights = in_folder(self._cache / digest, digest)
+            if self._is_whole(digest) or self._downloaded(key, manifest, folder_of(weights)):
+                check_fits(folder_of(weights), self._model)
+                return weights
+
+    def _manifest(self, key: str) -> bytes:
         try:
-            manifest = self._store.get(f"{key}/MANIFEST.json")
+            return self._store.get(f"{key}/{_MANIFEST}")
         except NotFoundError:
             raise InvalidInputError(
                 f"checkpoint_key: no checkpoint is published under {key!r}; upload it to the store first"
             ) from None
-        return hashlib.sha256(manifest).hexdigest()[:32]
 
-    def fetch(self, key: str) -> tuple[Path, str]:
-        """(folder with the checkpoint, its digest); downloads it unless it is there already."""
-        digest = self.digest(key)
+    def _is_whole(self, digest: str) -> bool:
+        """Whether the cache has this checkpoint and each of its files is the one that was published."""
         folder = self._cache / digest
-        if folder.is_dir():
-            os.utime(folder)
-            return folder, digest
+        if not folder.is_dir():
+            return False
+        if not _agrees(folder, digest):
+            log.warning("cached checkpoint damaged; fetching it again", folder=str(folder))
+            shutil.rmtree(folder)
+            return False
+        os.utime(folder)
+        return True
+
+    def _downloaded(self, key: str, manifest: bytes, folder: Path) -> bool:
+        """Brings the set to `folder`; False when another took its place meanwhile."""
         self._cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".incoming-", dir=self._cache) as incoming:
+        with tempfile.TemporaryDirectory(prefix=_INCOMING, dir=self._cache) as incoming, _held(Path(incoming)):
             whole = Path(incoming) / "checkpoint"
             self._store.download(key, whole)
-            whole.replace(folder)
-        return folder, digest
+            if self._manifest(key) != manifest:
+                return False
+            (whole / _MANIFEST).write_bytes(manifest)
+            _place(whole, folder)
+        return True
 
-    def restore(self, served: Served) -> Path:
-        """The folder of what was served before; from the cache even when the store has changed since."""
-        folder = self._cache / served.digest
-        return folder if folder.is_dir() else self.fetch(served.checkpoint_key)[0]
+    def _sweep(self) -> None:
+        """Deletes what processes that were killed had half downloaded."""
+        for incoming in self._cache.glob(f"{_INCOMING}*"):
+            with contextlib.suppress(OSError), _held(incoming):
+                shutil.rmtree(incoming)
 
-    def evict(self, served: Path) -> None:
-        """Deletes the folders used longest ago beyond the bounds; never `served`."""
+    def settle(self, weights: Weights) -> None:
+        """See transport.WeightTransport. Deletes the folders used longest ago beyond the bounds; never the served."""
+        served = folder_of(weights)
         folders = sorted(
             (each for each in self._cache.glob("*") if each.is_dir() and each != served and each.name[0] != "."),
             key=lambda each: each.stat().st_mtime,
@@ -141,6 +166,42 @@ class Checkpoints:
             room -= _size(folder)
             if index > self._keep or room < 0:
                 shutil.rmtree(folder)
+
+
+def _place(whole: Path, folder: Path) -> None:
+    """Gives a checkpoint its name, unless a replica on this machine was first."""
+    try:
+        whole.replace(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Holds a lock on `folder` that ends with the process. Raises BlockingIOError when another process holds it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _agrees(folder: Path, digest: str) -> bool:
+    """Whether the manifest in `folder` has this digest, and each file the manifest's SHA-256."""
+    try:
+        manifest = (folder / _MANIFEST).read_bytes()
+        if hashlib.sha256(manifest).hexdigest()[:32] != digest:
+            return False
+        return all(_sha256(folder / each["name"]) == each["sha256"] for each in json.loads(manifest)["files"])
+    except FileNotFoundError:
+        return False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _size(folder: Path) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from retrograde.core.policy import Generation, Prompt, Sampling
+from retrograde.core.policy import Generation, InFlight, Prompt, Sampling
 from retrograde.core.problem import Grade, Problem
 from retrograde.core.rollout import RolloutGroup
 from retrograde.core.solution import Rewriter, SearchTrace, Solution
@@ -31,7 +31,12 @@ from retrograde.v1.trainer_service_pb2_grpc import TrainerServiceStub
 from retrograde.v1.verifier_service_pb2_grpc import VerifierServiceStub
 from retrograde.wire.channel import ServiceClient
 from retrograde.wire.convert import grade_from_proto, problem_to_proto, trace_from_proto, trace_to_proto
-from retrograde.wire.convert_rollout import generate_request, generation_from_proto, rollout_group_from_proto
+from retrograde.wire.convert_rollout import (
+    generate_request,
+    generation_from_proto,
+    in_flight_to_proto,
+    rollout_group_from_proto,
+)
 from retrograde.wire.convert_solution import rewriter_to_proto, solution_from_proto
 from retrograde.wire.routed import RoutedClient
 
@@ -94,15 +99,20 @@ class InferenceClient(RoutedClient):
         request = inference_pb2.ScoreRequest(prompt=prompt, continuations=continuations)
         return list((await self._route(_score, request, key or prompt, len(continuations))).logprobs)
 
-    async def load_weights(self, checkpoint_key: str, policy_version: int = 0) -> tuple[int, float]:
+    async def load_weights(
+        self, checkpoint_key: str, policy_version: int = 0, in_flight: InFlight | None = None
+    ) -> tuple[int, float]:
         """Every replica serves the checkpoint under one version; 0 takes the next.
 
+        `in_flight` says what becomes of running requests; None leaves it to each replica's settings.
         Returns (policy version, longest time in seconds that requests waited). Raises what a replica failed with,
         naming it; called again, all of them are brought to one version.
         """
         if not policy_version and self.num_replicas > 1:
             policy_version = _next_version(await self._call_all(_get_model, inference_pb2.GetModelRequest()))
-        request = inference_pb2.LoadWeightsRequest(checkpoint_key=checkpoint_key, policy_version=policy_version)
+        request = inference_pb2.LoadWeightsRequest(
+            checkpoint_key=checkpoint_key, policy_version=policy_version, in_flight=in_flight_to_proto(in_flight)
+        )
         replies = await self._call_all(_load_weights, request)
         versions = {address: reply.policy_version for address, reply in replies.items()}
         if len(set(versions.values())) > 1:

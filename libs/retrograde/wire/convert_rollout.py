@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from retrograde.core.policy import Completion, Generation, Prompt, Sampling
+from retrograde.core.policy import Completion, Generation, InFlight, Prompt, Sampling
 from retrograde.core.rollout import RolloutGroup, Sample
 from retrograde.runtime.errors import InvalidInputError
 from retrograde.v1 import inference_service_pb2 as inference_pb2
 from retrograde.v1 import rollout_pb2
 from retrograde.wire.convert import (
+    EnumMap,
     cost_from_proto,
     cost_to_proto,
     grade_from_proto,
@@ -115,6 +116,23 @@ def generate_request(
     return request
 
 
+_IN_FLIGHT = EnumMap(InFlight, inference_pb2.InFlight, "IN_FLIGHT")
+
+
+def in_flight_to_proto(in_flight: InFlight | None) -> inference_pb2.InFlight.ValueType:
+    """What a swap does to running requests -> message; None, the service's own setting, is unspecified."""
+    if in_flight is None:
+        return inference_pb2.IN_FLIGHT_UNSPECIFIED
+    number: inference_pb2.InFlight.ValueType = _IN_FLIGHT.to_proto(in_flight)
+    return number
+
+
+def in_flight_from_proto(number: int) -> InFlight | None:
+    """Message -> what a swap does to running requests; None when unspecified. Raises InvalidInputError if unknown."""
+    in_flight: InFlight | None = _IN_FLIGHT.from_proto(number) if number else None
+    return in_flight
+
+
 def _completion_to_proto(completion: Completion) -> inference_pb2.Completion:
     return inference_pb2.Completion(
         token_ids=int32_to_proto(completion.token_ids),
@@ -143,6 +161,7 @@ def generation_to_proto(generation: Generation) -> inference_pb2.GenerateRespons
         prompt_token_ids=int32_to_proto(generation.prompt_token_ids),
         cached_tokens=generation.cached_tokens,
         engine_seconds=generation.engine_seconds,
+        last_policy_version=generation.last_policy_version,
     )
 
 
@@ -154,6 +173,7 @@ def generation_from_proto(message: inference_pb2.GenerateResponse) -> Generation
         prompt_token_ids=int32_from_proto(message.prompt_token_ids),
         cached_tokens=message.cached_tokens,
         engine_seconds=message.engine_seconds,
+        last_policy_version=message.last_policy_version,
     )
 
 

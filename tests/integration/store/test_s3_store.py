@@ -20,9 +20,11 @@ from retrograde.runtime.adapters.s3_signer import Request
 from retrograde.runtime.adapters.s3_store import S3Store
 from retrograde.runtime.adapters.s3_transfers import Transfers
 from retrograde.runtime.errors import InvalidInputError, UnavailableError
-from services.inference.weights import Checkpoints
+from services.inference.weights import Cache, Checkpoints
+from services.inference.weights import folder_of as weights_folder
 from services.search.tree_log import TreeLog
 from tests.proxy import Proxy
+from tests.unit.inference.fakes_inference import write_checkpoint
 
 if TYPE_CHECKING:
     from retrograde.cli.servers.minio_server import MinioServer
@@ -225,13 +227,15 @@ def test_plain_http_is_no_tls(minio_server: MinioServer) -> None:
 
 def test_weights_are_fetched_once_and_their_cache_is_bounded(store: S3Store, tmp_path: Path) -> None:
     """The inference service's cache on S3: a policy is downloaded once, served from disk after, evicted by bytes."""
-    cache = Checkpoints(store, "m", tmp_path / "cache", keep=10, keep_bytes=2500)
-    folders = []
+    model = write_checkpoint(tmp_path / "model")
+    cache = Checkpoints(store, "m", model, Cache(tmp_path / "cache", keep=10, keep_bytes=1000))
+    kept = []
     for step in range(3):
-        store.upload(f"p/{step}", folder_of(tmp_path / f"p{step}", weights=bytes([step]) * 1000))
-        folders.append(cache.fetch(f"p/{step}")[0])
-    store.delete("p/2/weights")
-    assert cache.fetch("p/2")[0] == folders[2]
-    assert (folders[2] / "weights").read_bytes() == b"\2" * 1000
-    cache.evict(folders[2])
-    assert [folder.is_dir() for folder in folders] == [False, True, True]
+        store.upload(f"p/{step}", write_checkpoint(tmp_path / f"p{step}", fill=step))
+        kept.append(cache.prepare(f"p/{step}"))
+    store.delete("p/2/model.safetensors")
+    assert cache.prepare("p/2") == kept[2]
+    served = weights_folder(kept[2]) / "model.safetensors"
+    assert served.read_bytes() == (tmp_path / "p2" / "model.safetensors").read_bytes()
+    cache.settle(kept[2])
+    assert [weights_folder(each).is_dir() for each in kept] == [False, True, True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import struct
 from typing import TYPE_CHECKING
@@ -12,13 +13,15 @@ import numpy as np
 from retrograde.core.policy import Completion
 from services.inference.engine import Drawn
 from services.inference.tally import PromptTally
+from services.inference.weights import folder_of
 from services.inference.words import Words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from retrograde.core.policy import Sampling
+    from services.inference.transport import Weights
 
 VOCABULARY = ("<eos>", "a", "b", " a", "\n", ".\n", "12", "1", " ")
 
@@ -54,7 +57,7 @@ class FakeTokenizer:
 
 
 class FakeEngine:
-    """Answers with the name of the folder it has loaded, after `pace` turns of the event loop."""
+    """Answers with the names of the folders whose weights it drew under, after `pace` turns of the event loop."""
 
     max_model_tokens = 16
     num_token_ids = len(VOCABULARY)
@@ -66,36 +69,71 @@ class FakeEngine:
         self.running = 0
         self.loads: list[Path] = []
         self.broken: set[Path] = set()
+        self.given_up = ""
+        self.loading = asyncio.Event()
+        self.may_load = asyncio.Event()
+        self.may_load.set()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self._pace = pace
+        self._goes_on = asyncio.Event()
+        self._goes_on.set()
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling, stop_token_ids: Sequence[int]) -> Drawn:
         del prompt_ids, stop_token_ids
         self.running += 1
-        before = self.loaded
-        for _ in range(self._pace):
-            await asyncio.sleep(0)
-        self.running -= 1
-        assert before == self.loaded
-        completion = Completion(text=self.loaded.name, token_ids=np.array([1, 2], np.int32))
+        try:
+            under = await self._draw()
+        finally:
+            self.running -= 1
+        completion = Completion(text=">".join(under), token_ids=np.array([1, 2], np.int32))
         return Drawn((completion,) * sampling.n, cached_tokens=1)
 
+    async def _draw(self) -> list[str]:
+        under = [self.loaded.name]
+        for _ in range(self._pace):
+            await asyncio.sleep(0)
+            await self.may_answer.wait()
+            await self._goes_on.wait()
+            under += [self.loaded.name] if self.loaded.name != under[-1] else []
+        return under
+
     async def score(self, prompt_ids: Sequence[int], continuation_ids: Sequence[int]) -> float:
+        self.running += 1
+        try:
+            await self._draw()
+        finally:
+            self.running -= 1
         return -float(len(prompt_ids) + 10 * len(continuation_ids))
 
-    async def load(self, folder: Path) -> None:
-        assert self.running == 0
+    @contextlib.asynccontextmanager
+    async def stopped(self, *, keep: bool) -> AsyncIterator[None]:
+        assert keep or not self.running
+        self._goes_on.clear()
+        try:
+            yield
+        finally:
+            self._goes_on.set()
+
+    async def load(self, weights: Weights) -> None:
+        assert not self._goes_on.is_set()
+        folder = folder_of(weights)
         self.loads.append(folder)
-        await asyncio.sleep(0)
+        self.loading.set()
+        await self.may_load.wait()
         if folder in self.broken:
             raise OSError("disk on fire")
         self.loaded = folder
 
+    def give_up(self, reason: str) -> None:
+        self.given_up = reason
 
-def write_checkpoint(folder: Path, fill: float = 0.0, shape: tuple[int, int] = (2, 3)) -> Path:
+
+def write_checkpoint(folder: Path, fill: float = 0.0, shape: tuple[int, int] = (2, 3), config: str = "{}") -> Path:
     """A Hugging Face directory with one matrix."""
     folder.mkdir(parents=True)
     data = np.full(shape, fill, "<f4").tobytes()
     header = json.dumps({"w": {"dtype": "F32", "shape": shape, "data_offsets": [0, len(data)]}}).encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + data)
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text(config)
     return folder

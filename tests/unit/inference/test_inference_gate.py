@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import asyncio
 
-from services.inference.gate import Gate
+import pytest
+
+from retrograde.core.policy import InFlight
+from services.inference.gate import Gate, InterruptedBySwapError
 
 
 async def _turns(number: int = 5) -> None:
@@ -81,3 +84,56 @@ async def test_two_closings_take_turns() -> None:
 
     await asyncio.gather(close(), close(), close())
     assert deepest == 1
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "outcomes"),
+    [
+        (InFlight.FINISH, {"may stay": "left", "may not": "left"}),
+        (InFlight.CONTINUE, {"may stay": "stays", "may not": "interrupted"}),
+        (InFlight.BEGIN_AGAIN, {"may stay": "interrupted", "may not": "interrupted"}),
+    ],
+)
+async def test_those_inside_leave_stay_or_are_interrupted(in_flight: InFlight, outcomes: dict[str, str]) -> None:
+    """When the gate is closed each visitor has done what the way of closing asks of it."""
+    gate, seen = Gate(), {}
+
+    async def visit(name: str, *, may_stay: bool) -> None:
+        seen[name] = "stays"
+        try:
+            async with gate.passing(may_stay=may_stay):
+                await _turns(20)
+            seen[name] = "left"
+        except InterruptedBySwapError:
+            seen[name] = "interrupted"
+
+    tasks = [asyncio.create_task(visit(name, may_stay=name == "may stay")) for name in outcomes]
+    await _turns()
+    async with gate.closed(in_flight):
+        assert seen == outcomes
+    await asyncio.gather(*tasks)
+    assert gate.inside == 0
+
+
+async def test_a_timeout_of_a_visitor_is_its_own() -> None:
+    """A TimeoutError raised inside is not taken for an interruption."""
+    gate = Gate()
+    with pytest.raises(TimeoutError, match="of its own"):
+        async with gate.passing():
+            raise TimeoutError("of its own")
+
+
+async def test_a_visitor_cancelled_at_an_interruption_is_cancelled() -> None:
+    """Cancelled from outside and interrupted at once, it does not come again."""
+    gate = Gate()
+    task = asyncio.create_task(_visit_for_ever(gate))
+    await _turns()
+    task.cancel()
+    async with gate.closed(InFlight.BEGIN_AGAIN):
+        await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+
+
+async def _visit_for_ever(gate: Gate) -> None:
+    async with gate.passing():
+        await asyncio.Event().wait()

@@ -7,43 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from retrograde.core.policy import Prompt, Sampling
-from retrograde.runtime.adapters import open_store
-from retrograde.runtime.errors import ConflictError, InvalidInputError, OverloadedError, StalePolicyError
-from services.inference.serving import Ask, Limits, Load, PolicyServer, starting_point
-from services.inference.weights import Checkpoints, Served
-from tests.unit.inference.fakes_inference import VOCABULARY, FakeEngine, write_checkpoint
+from retrograde.runtime.errors import InvalidInputError, OverloadedError, StalePolicyError
+from services.inference.serving import Ask, Load
+from tests.unit.inference.fakes_inference import VOCABULARY
+from tests.unit.inference.swap_world import ASK, World
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from retrograde.runtime.objects import ObjectStore
-
-ASK = Ask(Prompt("aab"), Sampling(max_tokens=4))
-CHECKPOINTS = ("one", "two", "three")
-
-
-class World:
-    """A policy server over a fake engine, with three checkpoints in a store."""
-
-    def __init__(self, tmp_path: Path) -> None:
-        self.first = write_checkpoint(tmp_path / "first")
-        self.store: ObjectStore = open_store(f"file://{tmp_path / 'store'}")
-        for index, name in enumerate(CHECKPOINTS, start=1):
-            self.store.upload(name, write_checkpoint(tmp_path / name, index))
-        self.store.upload("odd", write_checkpoint(tmp_path / "odd", shape=(9, 9)))
-        self.checkpoints = Checkpoints(self.store, "policy", tmp_path / "cache", keep=9, keep_bytes=1 << 30)
-        self.engine = FakeEngine(self.first)
-        self.server = self.restarted()
-
-    def restarted(self) -> PolicyServer:
-        served, folder = starting_point(self.checkpoints, self.first)
-        self.engine.loaded = folder
-        return PolicyServer(
-            self.engine, self.checkpoints, Limits(max_n=8, max_pending_sequences=16, max_num_seqs=10), served, folder
-        )
-
-    def name_of(self, key: str) -> str:
-        return self.checkpoints.digest(key)
 
 
 @pytest.fixture
@@ -54,91 +24,10 @@ def world(tmp_path: Path) -> World:
 async def test_an_answer_carries_the_version_it_was_made_under(world: World) -> None:
     """The version is 1 at first, and the next one after a swap."""
     before = await world.server.generate(ASK)
-    version, _ = await world.server.load_weights("one", 0)
+    swap = await world.server.swaps.load_weights("one")
     after = await world.server.generate(ASK)
-    assert (before.policy_version, version, after.policy_version) == (1, 2, 2)
+    assert (before.policy_versions, swap.policy_version, after.policy_versions) == ((1, 1), 2, (2, 2))
     assert after.completions[0].text == world.name_of("one")
-
-
-async def test_requests_during_swaps_never_fail_nor_mix(world: World) -> None:
-    """With requests in flight all the time, every answer of ten swaps comes from the weights of its version."""
-    served = {1: "first"}
-    answers = []
-
-    async def ask_on_and_on(until: asyncio.Event) -> None:
-        while not until.is_set():
-            answers.append(await world.server.generate(ASK))
-
-    done = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(4):
-            group.create_task(ask_on_and_on(done))
-        for swap in range(10):
-            key = CHECKPOINTS[swap % 3]
-            version, gap = await world.server.load_weights(key, 0)
-            served[version] = world.name_of(key)
-            assert gap > 0
-        done.set()
-    assert sorted(served) == list(range(1, 12))
-    assert {(answer.policy_version, answer.completions[0].text) for answer in answers} <= set(served.items())
-    assert len({answer.policy_version for answer in answers}) > 1
-
-
-async def test_asking_again_for_what_is_served_does_nothing(world: World) -> None:
-    """A repeated LoadWeights answers the same version, loads nothing and lets nobody wait."""
-    assert (await world.server.load_weights("one", 7))[0] == 7
-    assert await world.server.load_weights("one", 7) == (7, 0.0)
-    assert await world.server.load_weights("one", 0) == (7, 0.0)
-    assert len(world.engine.loads) == 1
-
-
-async def test_new_content_under_a_served_key_is_loaded(world: World, tmp_path: Path) -> None:
-    """A key whose checkpoint was replaced is not taken for the one served."""
-    await world.server.load_weights("one", 0)
-    world.store.upload("one", write_checkpoint(tmp_path / "again", 42.0))
-    assert (await world.server.load_weights("one", 0))[0] == 3
-
-
-@pytest.mark.parametrize("version", [3, 5])
-async def test_versions_only_rise(world: World, version: int) -> None:
-    """A version that is not newer than the served one is a conflict, and what is served stays."""
-    await world.server.load_weights("one", 5)
-    with pytest.raises(ConflictError, match=r"^policy_version: "):
-        await world.server.load_weights("two", version)
-    assert world.server.served == Served("one", 5, world.name_of("one"))
-
-
-@pytest.mark.parametrize("key", ["", "none", "odd"])
-async def test_a_bad_checkpoint_changes_nothing(world: World, key: str) -> None:
-    """An empty or unknown key and a checkpoint of another model are refused before anyone waits."""
-    with pytest.raises(InvalidInputError, match=r"^checkpoint"):
-        await world.server.load_weights(key, 0)
-    assert (world.engine.loads, world.server.served.policy_version) == ([], 1)
-
-
-async def test_a_failed_load_goes_back_to_the_old_weights(world: World) -> None:
-    """When the engine cannot load, the old weights are loaded again and served under the old version."""
-    await world.server.load_weights("one", 0)
-    world.engine.broken.add(world.checkpoints.fetch("two")[0])
-    with pytest.raises(OSError, match="disk on fire"):
-        await world.server.load_weights("two", 0)
-    answer = await world.server.generate(ASK)
-    assert (answer.policy_version, answer.completions[0].text) == (2, world.name_of("one"))
-    assert world.checkpoints.last() == Served("one", 2, world.name_of("one"))
-
-
-async def test_a_restart_serves_what_was_served(world: World) -> None:
-    """A new process starts with the last checkpoint and its version, even when the store has lost the checkpoint."""
-    await world.server.load_weights("one", 0)
-    await world.server.load_weights("two", 0)
-    world.store.delete("two/MANIFEST.json")
-    answer = await world.restarted().generate(ASK)
-    assert (answer.policy_version, answer.completions[0].text) == (3, world.checkpoints.last().digest)  # type: ignore[union-attr]
-
-
-async def test_a_first_start_serves_the_checkpoint_of_the_settings(world: World) -> None:
-    """With nothing published the settings' checkpoint is version 1."""
-    assert world.server.served == Served(str(world.first), 1)
 
 
 async def test_a_policy_that_is_too_old_is_refused(world: World) -> None:
@@ -150,7 +39,7 @@ async def test_a_policy_that_is_too_old_is_refused(world: World) -> None:
 @pytest.mark.parametrize("version", [1, 3])
 async def test_a_policy_other_than_the_one_asked_for_is_refused(world: World, version: int) -> None:
     """policy_version below or above the served version raises StalePolicyError; the served one is answered."""
-    await world.server.load_weights("one", 2)
+    await world.server.swaps.load_weights("one", 2)
     with pytest.raises(StalePolicyError, match=rf"^policy_version: {version} was asked for and 2 is served"):
         await world.server.generate(replace(ASK, policy_version=version))
     assert (await world.server.generate(replace(ASK, policy_version=2))).policy_version == 2

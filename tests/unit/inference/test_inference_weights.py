@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -7,7 +9,8 @@ import pytest
 
 from retrograde.runtime.adapters import open_store
 from retrograde.runtime.errors import DataLossError, InvalidInputError
-from services.inference.weights import Checkpoints, Served, check_fits, tensor_shapes
+from services.inference.fitting import check_fits, tensor_shapes
+from services.inference.weights import Cache, Checkpoints, Served, folder_of
 from tests.unit.inference.fakes_inference import write_checkpoint
 
 if TYPE_CHECKING:
@@ -22,7 +25,25 @@ def store(tmp_path: Path) -> ObjectStore:
 
 
 def _checkpoints(store: ObjectStore, tmp_path: Path, keep: int = 2, keep_bytes: int = 1 << 30) -> Checkpoints:
-    return Checkpoints(store, "policy", tmp_path / "cache", keep=keep, keep_bytes=keep_bytes)
+    model = tmp_path / "model"
+    if not model.exists():
+        write_checkpoint(model)
+    return Checkpoints(store, "policy", model, Cache(tmp_path / "cache", keep, keep_bytes))
+
+
+class ReplacingStore:
+    """A store in which, before the first download, another set takes the place of the one under `key`."""
+
+    def __init__(self, store: ObjectStore, key: str, second: Path) -> None:
+        self._store, self._key, self._second = store, key, second
+        self.get, self.put = store.get, store.put
+        self._is_replaced = False
+
+    def download(self, prefix: str, folder: Path) -> None:
+        if not self._is_replaced:
+            self._store.upload(self._key, self._second)
+            self._is_replaced = True
+        self._store.download(prefix, folder)
 
 
 def _publish(store: ObjectStore, tmp_path: Path, name: str, fill: float) -> str:
@@ -33,7 +54,7 @@ def _publish(store: ObjectStore, tmp_path: Path, name: str, fill: float) -> str:
 def test_a_fetched_checkpoint_is_the_published_one(store: ObjectStore, tmp_path: Path) -> None:
     """Fetching brings the files as they were uploaded."""
     key = _publish(store, tmp_path, "a", 1.0)
-    folder, _ = _checkpoints(store, tmp_path).fetch(key)
+    folder = folder_of(_checkpoints(store, tmp_path).prepare(key))
     assert (folder / "model.safetensors").read_bytes() == (tmp_path / "a" / "model.safetensors").read_bytes()
 
 
@@ -41,20 +62,57 @@ def test_a_checkpoint_is_downloaded_once(store: ObjectStore, tmp_path: Path) -> 
     """A second fetch of the same content finds the folder of the first, though its data has left the store."""
     key = _publish(store, tmp_path, "a", 1.0)
     checkpoints = _checkpoints(store, tmp_path)
-    first = checkpoints.fetch(key)
+    first = checkpoints.prepare(key)
     store.delete(f"{key}/model.safetensors")
-    assert checkpoints.fetch(key) == first
+    assert checkpoints.prepare(key) == first
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "MANIFEST.json"])
+def test_a_cached_checkpoint_that_was_damaged_is_fetched_again(store: ObjectStore, tmp_path: Path, name: str) -> None:
+    """One flipped byte in the cache is found before anything is loaded, and mended from the store."""
+    key = _publish(store, tmp_path, "a", 1.0)
+    checkpoints = _checkpoints(store, tmp_path)
+    file = folder_of(checkpoints.prepare(key)) / name
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert (folder_of(checkpoints.prepare(key)) / name).read_bytes() == whole
+
+
+def test_a_checkpoint_replaced_while_it_is_fetched_is_fetched_anew(store: ObjectStore, tmp_path: Path) -> None:
+    """Files of the second set are never taken for the first: the digest is that of what was brought."""
+    key = _publish(store, tmp_path, "a", 1.0)
+    second = write_checkpoint(tmp_path / "b", 2.0)
+    weights = _checkpoints(ReplacingStore(store, key, second), tmp_path).prepare(key)
+    assert weights == _checkpoints(store, tmp_path).prepare(key)
+    assert (folder_of(weights) / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+
+
+def test_what_a_killed_process_left_half_fetched_is_swept(store: ObjectStore, tmp_path: Path) -> None:
+    """A start deletes folders of downloads that nobody holds any more, and no other."""
+    checkpoints = _checkpoints(store, tmp_path)
+    left, running = (tmp_path / "cache" / "policy" / f".incoming-{name}" for name in ("left", "running"))
+    for folder in (left, running):
+        (folder / "checkpoint").mkdir(parents=True)
+    descriptor = os.open(running, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        checkpoints.start()
+    finally:
+        os.close(descriptor)
+    assert [left.exists(), running.exists()] == [False, True]
 
 
 def test_other_content_under_the_same_key_is_another_checkpoint(store: ObjectStore, tmp_path: Path) -> None:
     """The digest follows the content, not the key."""
     checkpoints = _checkpoints(store, tmp_path)
     key = _publish(store, tmp_path, "a", 1.0)
-    _, first = checkpoints.fetch(key)
+    first = checkpoints.prepare(key)
     store.upload(key, write_checkpoint(tmp_path / "other", 2.0))
-    folder, second = checkpoints.fetch(key)
-    assert first != second
-    assert (folder / "model.safetensors").read_bytes() == (tmp_path / "other" / "model.safetensors").read_bytes()
+    second = checkpoints.prepare(key)
+    assert first.digest != second.digest
+    assert (folder_of(second) / "model.safetensors").read_bytes() == (
+        tmp_path / "other" / "model.safetensors"
+    ).read_bytes()
 
 
 def test_a_failed_download_leaves_nothing(store: ObjectStore, tmp_path: Path) -> None:
@@ -62,14 +120,14 @@ def test_a_failed_download_leaves_nothing(store: ObjectStore, tmp_path: Path) ->
     key = _publish(store, tmp_path, "a", 1.0)
     store.delete(f"{key}/model.safetensors")
     with pytest.raises(DataLossError, match=r"model\.safetensors"):
-        _checkpoints(store, tmp_path).fetch(key)
+        _checkpoints(store, tmp_path).prepare(key)
     assert list((tmp_path / "cache" / "policy").iterdir()) == []
 
 
 def test_an_unknown_key_is_named(store: ObjectStore, tmp_path: Path) -> None:
     """A key without a manifest is the caller's mistake."""
     with pytest.raises(InvalidInputError, match=r"^checkpoint_key: .*'checkpoints/none'"):
-        _checkpoints(store, tmp_path).fetch("checkpoints/none")
+        _checkpoints(store, tmp_path).prepare("checkpoints/none")
 
 
 def test_what_is_served_is_remembered(store: ObjectStore, tmp_path: Path) -> None:
@@ -81,14 +139,15 @@ def test_what_is_served_is_remembered(store: ObjectStore, tmp_path: Path) -> Non
     assert _checkpoints(store, tmp_path).last() == Served("checkpoints/b", 4, "d2")
 
 
-@pytest.mark.parametrize(("keep", "keep_bytes"), [(2, 1 << 30), (9, 250)], ids=["by number", "by size"])
+@pytest.mark.parametrize(("keep", "keep_bytes"), [(2, 1 << 30), (9, 1000)], ids=["by number", "by size"])
 def test_the_cache_is_bounded(store: ObjectStore, tmp_path: Path, keep: int, keep_bytes: int) -> None:
     """Beyond the bound the folders used longest ago go; the served one stays whatever its age."""
     checkpoints = _checkpoints(store, tmp_path, keep, keep_bytes)
-    folders = [checkpoints.fetch(_publish(store, tmp_path, name, index))[0] for index, name in enumerate("abcd")]
+    kept = [checkpoints.prepare(_publish(store, tmp_path, name, index)) for index, name in enumerate("abcd")]
+    folders = [folder_of(each) for each in kept]
     for age, folder in enumerate(reversed(folders)):
         os.utime(folder, (1_000_000 - age, 1_000_000 - age))
-    checkpoints.evict(served=folders[0])
+    checkpoints.settle(kept[0])
     assert [folder.exists() for folder in folders] == [True, False, False, True]
 
 
@@ -117,4 +176,15 @@ def test_a_checkpoint_without_config_does_not_fit(tmp_path: Path) -> None:
     served, other = write_checkpoint(tmp_path / "a"), write_checkpoint(tmp_path / "b")
     (other / "config.json").unlink()
     with pytest.raises(InvalidInputError, match=r"config\.json is missing"):
+        check_fits(other, served)
+
+
+@pytest.mark.parametrize(("name", "ours", "theirs"), [("rope_theta", 1e4, 1e6), ("num_attention_heads", 4, 8)])
+def test_a_checkpoint_with_another_forward_pass_does_not_fit(
+    tmp_path: Path, name: str, ours: float, theirs: float
+) -> None:
+    """Equal shapes are not enough: what else decides the answers must be equal, and is named."""
+    served = write_checkpoint(tmp_path / "a", config=json.dumps({name: ours, "use_cache": True}))
+    other = write_checkpoint(tmp_path / "b", config=json.dumps({name: theirs, "use_cache": False}))
+    with pytest.raises(InvalidInputError, match=rf"config\.json says {name} {theirs!r}, the served model {ours!r}"):
         check_fits(other, served)
