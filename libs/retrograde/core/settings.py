@@ -155,21 +155,92 @@ class SftSettings(Settings):
     num_processes: int = Field(1, ge=1, description="Ranks.")
 
 
-class RlSettings(Settings):
-    """GRPO with a verifiable reward (paper, section on RL)."""
+RL_PRESETS: dict[str, dict[str, object]] = {
+    "astro": {},  # the paper's: group mean as baseline, all tokens alike, no KL
+    "grpo": {  # arXiv 2402.03300, eq. 3
+        "advantage": "group_std",
+        "aggregation": "sequence",
+        "kl_coefficient": 0.04,
+        "drop_equal_groups": False,
+        "pass_rate_band": (0.0, 1.0),
+    },
+    "dr_grpo": {"aggregation": "fixed_length", "pass_rate_band": (0.0, 1.0)},  # arXiv 2503.20783
+    "dapo": {  # arXiv 2503.14476
+        "advantage": "group_std",
+        "clip_high": 0.28,
+        "overlong": "penalise",
+        "pass_rate_band": (0.0, 1.0),
+    },
+}
 
-    num_steps: int = Field(100, ge=1, description="Optimiser steps (silent: ours).")
+
+class RlSettings(Settings):
+    """GRPO with a verifiable reward (paper, section on RL); docs/grpo.md has the formula they are parts of."""
+
+    preset: Literal["astro", "grpo", "dr_grpo", "dapo"] = Field(
+        "astro", description="Published choices for the settings that are not given (ours)."
+    )
+    num_steps: int = Field(100, ge=1, description="Batches pulled, each trained on and published (silent: ours).")
     prompts_per_step: int = Field(64, ge=1, description="Groups per step (silent: ours).")
     group_size: int = Field(4, ge=2, description="Samples per prompt (paper: 4).")
+    num_epochs: int = Field(1, ge=1, description="Passes over each step's samples (silent: ours).")
+    num_minibatches: int = Field(1, ge=1, description="Optimiser updates per pass, on equal shares (silent: ours).")
     learning_rate: float = Field(1e-6, gt=0, description="(silent: ours)")
     temperature: float = Field(1.0, gt=0, description="(silent: ours)")
     max_tokens: int = Field(15360, ge=1, description="Longest completion (recalled from the paper: 15,360).")
-    clip_low: float = Field(0.2, gt=0, description="(silent: ours)")
-    clip_high: float = Field(0.2, gt=0, description="(silent: ours)")
+    max_policy_lag: int = Field(
+        0,
+        ge=0,
+        description="Published policies that a sample may be behind when it is trained on. 0: generation waits for the "
+        "new weights; 1: the next step's samples are drawn while this one trains; n: up to n steps ahead (ours).",
+    )
+    advantage: Literal["mean", "group_std", "batch_std", "leave_one_out"] = Field(
+        "mean",
+        description="Reward less the group's mean; that over the group's or the batch's deviation (ours: biased); or "
+        "reward less the mean of the group's other samples.",
+    )
+    aggregation: Literal["token", "sequence", "fixed_length"] = Field(
+        "token",
+        description="Mean over the update's tokens; over its sequences, of each one's mean (ours: favours short right "
+        "and long wrong answers); or over its sequences, of sum / max_tokens.",
+    )
+    ratio: Literal["token", "sequence"] = Field(
+        "token", description="Policy over old policy per token, or the sequence's geometric mean (arXiv 2507.18071)."
+    )
+    clip_low: float = Field(0.2, gt=0, description="The ratio counts from 1 - clip_low (silent: ours).")
+    clip_high: float = Field(0.2, gt=0, description="The ratio counts up to 1 + clip_high (silent: ours).")
+    ratio_cap: float | None = Field(
+        None, gt=1, description="Bounds the ratio of samples worse than their group too; none: unbounded (ours)."
+    )
+    old_logprobs: Literal["sampled", "recomputed"] = Field(
+        "sampled",
+        description="What the ratio divides by: the probabilities told by the engine that sampled, or the trainer's "
+        "own before the first update on the batch (ours).",
+    )
+    importance_correction: Literal["off", "token_truncate", "token_mask", "sequence_truncate", "sequence_mask"] = Field(
+        "off",
+        description="Weight for samples of another policy or arithmetic, old / sampled per token or sequence: at most "
+        "importance_cap, or 0 above it. Needs old_logprobs: recomputed (ours).",
+    )
+    importance_cap: float = Field(2.0, gt=0, description="Of importance_correction (ours).")
     kl_coefficient: float = Field(
         0.0, ge=0, description="Against the starting policy; 0: no reference model (silent: ours)."
     )
-    normalise_std: bool = Field(default=False, description="Divide advantages by the group's deviation (ours: biased).")
+    kl_estimator: Literal["k1", "k2", "k3"] = Field(
+        "k3",
+        description="d, d^2 / 2 or exp(-d) - 1 + d of d = log policy - log reference (ours; k1's gradient is noise).",
+    )
+    kl_importance_weighted: bool = Field(
+        default=False, description="Multiply the KL by the ratio: its gradient is then unbiased off-policy (ours)."
+    )
+    entropy_coefficient: float = Field(0.0, ge=0, description="Reward per nat of mean token entropy (ours).")
+    overlong: Literal["keep", "mask", "penalise"] = Field(
+        "keep",
+        description="Completions cut at max_tokens: as any other, without loss, or with up to overlong_penalty less "
+        "reward within the last overlong_buffer_tokens (ours).",
+    )
+    overlong_buffer_tokens: int = Field(0, ge=0, description="Of overlong: penalise; 0: max_tokens / 4 (ours).")
+    overlong_penalty: float = Field(1.0, ge=0, description="Of overlong: penalise, at max_tokens (ours).")
     drop_equal_groups: bool = Field(
         default=True, description="Groups of equal rewards carry no gradient: skip them (ours)."
     )
@@ -179,6 +250,28 @@ class RlSettings(Settings):
     micro_batch_tokens: int = Field(16384, ge=1, description="Padded tokens per forward pass of a rank (ours).")
     save_every: int = Field(10, ge=1, description="Steps between resumable saves (ours).")
     num_processes: int = Field(1, ge=1, description="Ranks.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, given: object) -> object:
+        """What is given wins over the preset, the preset over the defaults."""
+        if not isinstance(given, dict):
+            return given
+        return RL_PRESETS.get(str(given.get("preset")), {}) | given
+
+    @model_validator(mode="after")
+    def _old_policy_is_known(self) -> RlSettings:
+        if self.importance_correction != "off" and self.old_logprobs != "recomputed":
+            raise ValueError(
+                f"importance_correction: {self.importance_correction!r} compares the trainer's log-probabilities with "
+                "the engine's; set old_logprobs: recomputed"
+            )
+        if self.max_policy_lag and self.old_logprobs == "recomputed" and self.importance_correction == "off":
+            raise ValueError(
+                f"max_policy_lag: {self.max_policy_lag} trains on older policies' samples, uncorrected; set "
+                "importance_correction: token_truncate, or old_logprobs: sampled"
+            )
+        return self
 
 
 class EvaluateSettings(Settings):

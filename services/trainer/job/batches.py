@@ -24,13 +24,16 @@ _TOLERATED_PADDING = 1 / 64  # of the largest micro-batch: about what the fixed 
 class Example:
     """One sequence: `tokens` int32 [T] and `weights` float32 [T], 1 where the token is trained on.
 
-    RL adds `sampled` float32 [T], log-probabilities under the sampling policy (0 on the prompt), and the `advantage`.
+    RL adds log-probabilities float32 [T], `sampled` as told by the sampling policy (0 on the prompt) and `old` by the
+    trainer's before its updates, the `advantage`, and the `share` of each token in the update's loss.
     """
 
     tokens: NDArray[np.int32]
     weights: NDArray[np.float32]
     sampled: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    old: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     advantage: float = 0.0
+    share: float = 0.0
 
     @property
     def num_trained(self) -> float:
@@ -40,12 +43,14 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Padded on the right: `tokens` int64 [B, T]; `weights`, `sampled` float32 [B, T-1]; `advantages` float32 [B]."""
+    """Padded on the right: `tokens` int64 [B, T], the rest float32: `advantages` and `shares` [B], others [B, T-1]."""
 
     tokens: Tensor
     weights: Tensor
     sampled: Tensor
+    old: Tensor
     advantages: Tensor
+    shares: Tensor
 
 
 def epoch_order(num_examples: int, seed: int, epoch: int) -> list[int]:
@@ -88,13 +93,17 @@ def collate(examples: Sequence[Example], device: torch.device) -> MicroBatch:
     tokens = np.zeros((len(rows), length), np.int64)
     weights = np.zeros((len(rows), length), np.float32)
     sampled = np.zeros((len(rows), length), np.float32)
+    old = np.zeros((len(rows), length), np.float32)
     for i, row in enumerate(rows):
         tokens[i, : len(row.tokens)] = row.tokens
         weights[i, : len(row.weights)] = row.weights
         sampled[i, : len(row.sampled)] = row.sampled
+        old[i, : len(row.old)] = row.old
     return MicroBatch(
         tokens=torch.from_numpy(tokens).to(device),
         weights=torch.from_numpy(weights[:, 1:]).to(device),
         sampled=torch.from_numpy(sampled[:, 1:]).to(device),
+        old=torch.from_numpy(old[:, 1:]).to(device),
         advantages=torch.tensor([row.advantage for row in rows], dtype=torch.float32, device=device),
+        shares=torch.tensor([row.share for row in rows], dtype=torch.float32, device=device),
     )

@@ -1,6 +1,7 @@
 """Where GRPO's groups come from: the rollouts service in production, a script in tests.
 
-The job is synchronous, the client is not: `GrpcFeed` runs the client's event loop for the length of each call.
+The job is synchronous, the client is not: `GrpcFeed` runs the client's event loop in a thread of its own, so that one
+thread of the job may wait for groups while another publishes and acknowledges.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from retrograde.core.rollout import RolloutGroup
 from retrograde.runtime.errors import NotFoundError, UnavailableError
@@ -18,12 +21,13 @@ from retrograde.runtime.logs import get_logger
 from retrograde.wire.clients import RolloutsClient
 from services.trainer.job.settings import GrpoJobSettings
 
+T = TypeVar("T")
 log = get_logger(__name__)
 _PAUSE_SECONDS = 1.0
 
 
 class RolloutSource(Protocol):
-    """One feed of graded groups, as the trainer sees it."""
+    """One feed of graded groups, as the trainer sees it. One thread pulls, another may call the rest meanwhile."""
 
     def open(self) -> None:
         """Creates the feed or finds it again; what an earlier life of this trainer had leased is handed back."""
@@ -37,6 +41,9 @@ class RolloutSource(Protocol):
     def publish(self, checkpoint_key: str) -> int:
         """From now on samples come from this checkpoint; returns its policy version."""
 
+    def interrupt(self) -> None:
+        """Ends a pull in progress, which raises; no later one succeeds."""
+
 
 class GrpcFeed:
     """RolloutSource over gRPC. A context manager."""
@@ -44,39 +51,62 @@ class GrpcFeed:
     def __init__(self, settings: GrpoJobSettings) -> None:
         self._settings = settings
         self._feed = settings.feed
-        self._runner = asyncio.Runner()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="feed", daemon=True)
+        self._pulls: set[Future[list[RolloutGroup]]] = set()
+        self._interrupted = False
 
     def __enter__(self) -> Self:
-        self._client = self._runner.run(self._connect())
+        self._thread.start()
+        self._client = self._run(self._connect())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._runner.run(self._client.__aexit__(kind, error, trace))
-        self._runner.close()
+        self.interrupt()
+        self._run(self._client.__aexit__(kind, error, trace))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def open(self) -> None:
         """See RolloutSource."""
         rl = self._settings.rl
         sampling = {"group_size": rl.group_size, "temperature": rl.temperature, "max_tokens": rl.max_tokens}
         described = json.dumps({**sampling, "seed": self._settings.seed})
-        self._runner.run(self._client.open_feed(self._feed, self._settings.prompts_key, described))
+        self._run(self._client.open_feed(self._feed, self._settings.prompts_key, described))
 
     def pull(self, num_groups: int, min_policy_version: int) -> list[RolloutGroup]:
         """See RolloutSource."""
-        return self._runner.run(self._pull(num_groups, min_policy_version))
+        pulling = asyncio.run_coroutine_threadsafe(self._pull(num_groups, min_policy_version), self._loop)
+        self._pulls.add(pulling)
+        if self._interrupted:
+            pulling.cancel()
+        try:
+            return pulling.result()
+        finally:
+            self._pulls.discard(pulling)
 
     def ack(self, lease_ids: Sequence[str]) -> None:
         """See RolloutSource."""
         if lease_ids:
-            self._runner.run(self._ack(lease_ids))
+            self._run(self._ack(lease_ids))
 
     def publish(self, checkpoint_key: str) -> int:
         """See RolloutSource."""
-        version, gap_seconds = self._runner.run(self._client.publish_policy(self._feed, checkpoint_key))
+        version, gap_seconds = self._run(self._client.publish_policy(self._feed, checkpoint_key))
         log.info("policy published", checkpoint_key=checkpoint_key, policy_version=version, gap_seconds=gap_seconds)
         return version
+
+    def interrupt(self) -> None:
+        """See RolloutSource."""
+        self._interrupted = True
+        for pulling in list(self._pulls):
+            pulling.cancel()
+
+    def _run(self, call: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
     async def _connect(self) -> RolloutsClient:
         return await RolloutsClient(self._settings.rollouts).__aenter__()

@@ -1,53 +1,22 @@
-"""Groups -> examples, and which groups this job has already used.
-
-A group's advantages are its rewards less their mean (core.advantages). Groups of equal rewards carry no gradient.
-"""
+"""What pulled groups are like, and which of them this job has already used."""
 
 from __future__ import annotations
 
 import statistics
+import threading
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from retrograde.core.advantages import group_advantages
-from retrograde.core.rollout import RolloutGroup, Sample
-from retrograde.core.settings import RlSettings
-from retrograde.runtime.errors import InvalidInputError
-from services.trainer.job.batches import Example
+from retrograde.core.rollout import RolloutGroup
 from services.trainer.job.feed import RolloutSource
 
 
-def examples_of(groups: Sequence[RolloutGroup], settings: RlSettings) -> list[Example]:
-    """One example per sample that can teach, in order."""
-    examples = []
-    for group in groups:
-        rewards = np.array([sample.reward for sample in group.samples], np.float64)
-        if settings.drop_equal_groups and np.ptp(rewards) == 0:
-            continue
-        advantages = group_advantages(rewards, settings.normalise_std)
-        pairs = zip(group.samples, advantages, strict=True)
-        examples += [_example(group, sample, float(advantage)) for sample, advantage in pairs]
-    return examples
+def describe(groups: Sequence[RolloutGroup], policy_version: int) -> dict[str, float]:
+    """What the samples were like; all groups count, also those that teach nothing. Names are TRL's where it has one.
 
-
-def _example(group: RolloutGroup, sample: Sample, advantage: float) -> Example:
-    if len(sample.logprobs) != len(sample.token_ids):
-        raise InvalidInputError(
-            f"group {group.id}: {len(sample.logprobs)} logprobs for {len(sample.token_ids)} tokens; sample with them"
-        )
-    prompt = np.zeros(len(group.prompt_token_ids), np.float32)
-    return Example(
-        tokens=np.concatenate([group.prompt_token_ids, sample.token_ids]).astype(np.int32),
-        weights=np.concatenate([prompt, np.ones(len(sample.token_ids), np.float32)]),
-        sampled=np.concatenate([prompt, sample.logprobs]),
-        advantage=advantage,
-    )
-
-
-def describe(groups: Sequence[RolloutGroup]) -> dict[str, float]:
-    """What the samples were like; all groups count, also those that teach nothing. Names are TRL's where it has one."""
+    `policy_version` is the newest: the lag is how many versions before it the oldest token of a group was sampled.
+    """
+    lags = [policy_version - group.policy_version for group in groups]
     samples = [sample for group in groups for sample in group.samples]
     lengths = [len(sample.token_ids) for sample in samples]
     deviations = [statistics.pstdev([sample.reward for sample in group.samples]) for group in groups]
@@ -64,47 +33,78 @@ def describe(groups: Sequence[RolloutGroup]) -> dict[str, float]:
         "prompt_tokens": sum(len(group.prompt_token_ids) for group in groups),
         "generated_tokens": sum(lengths),
         "verifier_calls": len(samples),
+        "policy_version": policy_version - max(lags),
+        "policy_lag/mean": statistics.fmean(lags),
+        "policy_lag/max": max(lags),
     }
 
 
 class Ledger:
-    """Which groups are used, so that each is used once whatever is killed when.
+    """Which groups are used, so that each is used once whatever is killed when. Its calls may come from two threads.
 
-    A group is `pending` from its step until a save covers that step; then it is acknowledged and `used`. A service that
-    hands a group out again (its lease ran out, or the acknowledgement was lost) is told so, and asked for another.
+    A pulled group is `held` until it is trained on, then `pending` until a save covers its step, then acknowledged and
+    `used`. A service that hands a group out again (its lease ran out, or the acknowledgement was lost) is told so, and
+    asked for another. Held ones are in no save: the feed hands them to the next life.
     """
 
     def __init__(self, source: RolloutSource) -> None:
         self._source = source
+        self._lock = threading.Lock()
+        self._held: dict[str, str] = {}
         self._pending: dict[str, str] = {}
         self._used: set[str] = set()
 
     def pull(self, num_groups: int, min_policy_version: int) -> list[RolloutGroup]:
         """New groups, waited for; fewer when the feed ends."""
-        fresh: dict[str, RolloutGroup] = {}
+        fresh: list[RolloutGroup] = []
         while len(fresh) < num_groups:
             groups = self._source.pull(num_groups - len(fresh), min_policy_version)
             if not groups:
                 break
-            self._source.ack([group.lease_id for group in groups if group.id in self._used])
-            again = {group.id: group.lease_id for group in groups if group.id in self._pending}
-            self._pending |= again
-            fresh |= {group.id: group for group in groups if group.id not in self._used and group.id not in again}
-        self._pending |= {group.id: group.lease_id for group in fresh.values()}
-        return list(fresh.values())
+            known, new = self._admit(groups)
+            self._source.ack(known)
+            fresh += new
+        return fresh
+
+    def interrupt(self) -> None:
+        """Ends a pull in progress, which raises; no later one succeeds."""
+        self._source.interrupt()
+
+    def trained(self, groups: Sequence[RolloutGroup]) -> None:
+        """The next save covers these."""
+        with self._lock:
+            self._pending |= {group.id: self._held.pop(group.id) for group in groups}
 
     def position(self) -> dict[str, Any]:
-        """For a save that covers everything pulled so far, in JSON."""
-        return {"pending": self._pending, "used": sorted(self._used)}
+        """For a save that covers everything trained on so far, in JSON."""
+        with self._lock:
+            return {"pending": dict(self._pending), "used": sorted(self._used)}
 
     def covered(self) -> None:
         """The save is durable: acknowledges what it covers."""
-        self._source.ack(list(self._pending.values()))
-        self._used |= self._pending.keys()
-        self._pending = {}
+        with self._lock:
+            covered, self._pending = self._pending, {}
+            self._used |= covered.keys()
+        self._source.ack(list(covered.values()))
 
     def restore(self, position: dict[str, Any]) -> None:
         """Takes up a save, whose acknowledgement may or may not have arrived: it is sent again."""
         self._pending = dict(position.get("pending", {}))
         self._used = set(position.get("used", []))
         self.covered()
+
+    def _admit(self, groups: Sequence[RolloutGroup]) -> tuple[list[str], list[RolloutGroup]]:
+        """(leases of used groups, groups never seen before); a group in work keeps its newest lease."""
+        used: list[str] = []
+        new: list[RolloutGroup] = []
+        with self._lock:
+            for group in groups:
+                if group.id in self._used:
+                    used.append(group.lease_id)
+                elif group.id in self._pending:
+                    self._pending[group.id] = group.lease_id
+                else:
+                    if group.id not in self._held:
+                        new.append(group)
+                    self._held[group.id] = group.lease_id
+        return used, new

@@ -1,24 +1,30 @@
-"""The losses, as functions of tensors. Shapes: B sequences, T tokens, V vocabulary; masks and weights are 0 or 1.
+"""The parts of the losses, as functions of tensors. Shapes: B sequences, T tokens, V vocabulary; masks are 0 or 1.
 
-Position t of a [B, T-1] tensor speaks of token t + 1: its log-probability given the tokens before it. Every loss is a
-sum, which the caller divides by the tokens of the whole optimiser step: so micro-batches add up to the exact gradient.
+Position t of a [B, T-1] tensor speaks of token t + 1: its log-probability given the tokens before it. Losses are per
+token; objective.py puts GRPO's together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+Aggregation = Literal["token", "sequence", "fixed_length"]
+Estimator = Literal["k1", "k2", "k3"]
+
 
 @dataclass(frozen=True, slots=True)
 class Surrogate:
-    """The clipped objective per token, [B, T-1]: its loss, and whether the clip stopped the gradient there."""
+    """The clipped objective, [B, T-1] or [B, 1]: its loss, and whether a bound stopped the gradient there."""
 
     loss: Tensor
-    clipped: Tensor
+    clipped_low: Tensor
+    clipped_high: Tensor
 
 
 def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -28,9 +34,8 @@ def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
     return -nll.view(tokens.shape[0], -1)
 
 
-@torch.no_grad()
 def token_entropy(logits: Tensor) -> Tensor:
-    """Entropy in nats of each prediction but the last: logits [B, T, V] -> [B, T-1]. Carries no gradient."""
+    """Entropy in nats of each prediction but the last: logits [B, T, V] -> [B, T-1]."""
     logprobs = functional.log_softmax(logits[:, :-1].float(), dim=-1)
     return -(logprobs.exp() * logprobs).sum(-1)
 
@@ -41,24 +46,48 @@ def token_hits(logits: Tensor, tokens: Tensor) -> Tensor:
     return (logits[:, :-1].argmax(-1) == tokens[:, 1:]).float()
 
 
+def shares(aggregation: Aggregation, lengths: Sequence[float], max_tokens: int) -> list[float]:
+    """What one token of each sequence weighs in the update's loss; `lengths` are the numbers of trained tokens.
+
+    With S sequences of T_i tokens: token 1 / sum(T), sequence 1 / (S T_i), fixed_length 1 / (S max_tokens). The loss is
+    the sum over all tokens of share x loss, so that micro-batches add up to the exact gradient.
+    """
+    match aggregation:
+        case "token":
+            return [1 / max(1.0, sum(lengths))] * len(lengths)
+        case "sequence":
+            return [1 / (len(lengths) * max(1.0, length)) for length in lengths]
+        case "fixed_length":
+            return [1 / (len(lengths) * max_tokens) for _ in lengths]
+
+
 def clipped_surrogate(
-    logprobs: Tensor, sampled: Tensor, advantages: Tensor, clip_low: float, clip_high: float
+    ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float, ratio_cap: float | None = None
 ) -> Surrogate:
     """PPO's clipped objective (arXiv 1707.06347, eq. 7) with separate bounds, negated.
 
-    `logprobs` and `sampled` [B, T-1] are under the policy now and under the one that sampled; `advantages` is [B].
+    `ratio` [B, T-1] or [B, 1] is of the policy now to the old one; `advantages` is [B]. `ratio_cap` bounds the ratio
+    also where the advantage is negative (arXiv 2505.07291, eq. 1).
     """
-    ratio = torch.exp(logprobs - sampled)
     advantage = advantages.unsqueeze(-1)
     bounded = ratio.clamp(1 - clip_low, 1 + clip_high)
-    clipped = ((ratio < 1 - clip_low) & (advantage < 0)) | ((ratio > 1 + clip_high) & (advantage > 0))
-    return Surrogate(-torch.minimum(ratio * advantage, bounded * advantage), clipped.float())
+    unbounded = ratio if ratio_cap is None else ratio.clamp(max=ratio_cap)
+    loss = -torch.minimum(unbounded * advantage, bounded * advantage)
+    low, high = (ratio < 1 - clip_low) & (advantage < 0), (ratio > 1 + clip_high) & (advantage > 0)
+    return Surrogate(loss, low.float(), high.float())
 
 
-def divergence(logprobs: Tensor, other: Tensor) -> Tensor:
-    """Unbiased, never negative estimate per token of KL(policy || other): exp(d) - d - 1, d = other - logprobs.
+def divergence(logprobs: Tensor, other: Tensor, estimator: Estimator = "k3") -> Tensor:
+    """Estimate per token of KL(policy || other), from samples of the policy (joschu.net/blog/kl-approx.html).
 
-    The samples must come from the policy of `logprobs` (John Schulman's "k3", joschu.net/blog/kl-approx.html).
+    With d = logprobs - other: k1 is d, unbiased but of either sign; k2 is d^2 / 2, whose gradient is the KL's; k3 is
+    exp(-d) - 1 + d, unbiased and never negative.
     """
-    difference = other - logprobs
-    return torch.expm1(difference) - difference
+    difference = logprobs - other
+    match estimator:
+        case "k1":
+            return difference
+        case "k2":
+            return difference.square() / 2
+        case "k3":
+            return torch.expm1(-difference) + difference

@@ -68,6 +68,9 @@ class SamplingScript:
         self._acknowledged += tickets
         self._tickets.write_text(json.dumps(self._acknowledged))
 
+    def interrupt(self) -> None:
+        """Nothing here waits."""
+
     @torch.no_grad()
     def _sample(self, ticket: int) -> RolloutGroup:
         generator = torch.Generator().manual_seed(ticket)

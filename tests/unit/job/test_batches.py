@@ -17,7 +17,7 @@ def example(length: int, seed: int, vocabulary: int = 11) -> Example:
     rng = np.random.default_rng(seed)
     tokens = rng.integers(0, vocabulary, length).astype(np.int32)
     weights = rng.integers(0, 2, length).astype(np.float32)
-    return Example(tokens, weights, -rng.random(length).astype(np.float32), float(rng.normal()))
+    return Example(tokens, weights, -rng.random(length).astype(np.float32))
 
 
 def test_an_epoch_uses_every_example_once() -> None:
@@ -64,7 +64,14 @@ def test_ranks_share_the_groups_and_take_equally_many_turns() -> None:
 def test_collate_pads_on_the_right_and_shifts_to_predictions() -> None:
     """Column t of weights and sampled speaks of token t + 1, and padding weighs nothing."""
     rows = [
-        Example(np.array([5, 6, 7], np.int32), np.array([1, 0, 1], np.float32), np.array([0, -1, -2], np.float32), 0.5),
+        Example(
+            np.array([5, 6, 7], np.int32),
+            np.array([1, 0, 1], np.float32),
+            np.array([0, -1, -2], np.float32),
+            np.array([0, -3, -4], np.float32),
+            advantage=0.5,
+            share=0.25,
+        ),
         Example(np.array([8, 9], np.int32), np.array([0, 1], np.float32)),
     ]
 
@@ -73,7 +80,9 @@ def test_collate_pads_on_the_right_and_shifts_to_predictions() -> None:
     assert batch.tokens.tolist() == [[5, 6, 7], [8, 9, 0]]
     assert batch.weights.tolist() == [[0, 1], [1, 0]]
     assert batch.sampled.tolist() == [[-1, -2], [0, 0]]
+    assert batch.old.tolist() == [[-3, -4], [0, 0]]
     assert batch.advantages.tolist() == [0.5, 0.0]
+    assert batch.shares.tolist() == [0.25, 0.0]
 
 
 def test_the_first_token_is_never_counted_as_trained() -> None:
