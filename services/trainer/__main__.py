@@ -13,11 +13,13 @@ from services.trainer.controller import Controller
 from services.trainer.local_backend import LocalBackend
 from services.trainer.servicer import TrainerServicer
 from services.trainer.settings import TrainerSettings
+from services.trainer.tracking import require_installed
 
 
 async def run(settings: TrainerSettings) -> None:
     """Builds the service and serves until told to stop."""
     async with Process("trainer", settings) as process:
+        require_installed(settings.tracking)  # jobs on this machine have the same packages
         policy = await process.enter(InferenceClient(settings.inference))
         verifier = await process.enter(VerifierClient(settings.verifier))
         backend = await process.enter(LocalBackend(Path(settings.work_dir)))

@@ -1,4 +1,4 @@
-"""What a step leaves to read: one small JSON object per optimiser step, and TensorBoard where asked for.
+"""What a step leaves to read: one small JSON object per optimiser step, and whoever else is told (trackers.py).
 
 Names are TRL's where TRL has one. Objects are named by the step, so a step done again after a crash leaves one object.
 """
@@ -6,31 +6,35 @@ Names are TRL's where TRL has one. Objects are named by the step, so a step done
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
+import time
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
-from torch.utils.tensorboard import SummaryWriter
-
+from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
 from services.trainer.job.ranks import Ranks
 from services.trainer.job.settings import JobSettings
+from services.trainer.job.trackers import Step, Tracker, open_trackers
+
+log = get_logger(__name__)
+_LOGGED_AT = "logged_at_seconds"
 
 
 class StepMetrics:
     """Writes `job_key/steps/000012.json` for step 12, counted from 1. A context manager."""
 
-    def __init__(self, store: ObjectStore, job_key: str, tensorboard_dir: Path | None, *, writes: bool = True) -> None:
+    def __init__(self, store: ObjectStore, settings: JobSettings, *, writes: bool = True) -> None:
         self._store = store
-        self._job_key = job_key
+        self._settings = settings
+        self._prefix = f"{settings.job_key}/steps/"
         self._writes = writes
-        self._board = SummaryWriter(str(tensorboard_dir)) if tensorboard_dir and writes else None
+        self._trackers: list[Tracker] | None = None
 
     @classmethod
     def of_rank(cls, ranks: Ranks, store: ObjectStore, settings: JobSettings) -> Self:
         """The first rank writes, the others do not."""
-        return cls(store, settings.job_key, settings.tensorboard_dir, writes=ranks.is_first)
+        return cls(store, settings, writes=ranks.is_first)
 
     def __enter__(self) -> Self:
         return self
@@ -38,15 +42,34 @@ class StepMetrics:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._board:
-            self._board.close()
+        for tracker in self._trackers or ():
+            tracker.close(failed=error is not None)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Stores the values of `step`."""
+        """Stores the values of `step` and tells the trackers."""
         if not self._writes:
             return
-        record = {"step": step, **values}
-        self._store.put(f"{self._job_key}/steps/{step:06d}.json", json.dumps(record).encode())
-        if self._board:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+        if self._trackers is None:
+            self._trackers = open_trackers(self._store, self._settings, self._before(step))
+        now = time.time()
+        record = {"step": step, **values, _LOGGED_AT: now}
+        self._store.put(f"{self._prefix}{step:06d}.json", json.dumps(record).encode())
+        self._trackers = [tracker for tracker in self._trackers if _told(tracker, Step(step, values, now))]
+
+    def _before(self, step: int) -> Iterator[Step]:
+        """The stored steps before this one."""
+        for key in self._store.list(self._prefix):
+            if int(key.removeprefix(self._prefix).removesuffix(".json")) < step:
+                record = json.loads(self._store.get(key))
+                number, at = int(record.pop("step")), float(record.pop(_LOGGED_AT, 0.0))
+                yield Step(number, record, at)
+
+
+def _told(tracker: Tracker, step: Step) -> bool:
+    """Whether it took the step; one that fails is told no more, and the training goes on."""
+    try:
+        tracker.log(step)
+    except Exception as error:  # noqa: BLE001  a tracker's server may be away in ways of its own
+        log.warning("a tracker failed and is told no more", tracker=type(tracker).__name__, reason=str(error))
+        return False
+    return True

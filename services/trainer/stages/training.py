@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -15,6 +14,7 @@ from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.errors import InvalidInputError
 from services.trainer.jobs import run_job
 from services.trainer.launch import Job
+from services.trainer.stages.job_steps import JobSteps, hide, show
 from services.trainer.stages.stage import Progress, RunContext
 
 _LOOK_EVERY_SECONDS = 1.0
@@ -32,6 +32,7 @@ class SftJobConfig(BaseModel):
     seed: int
     engine: dict[str, object]
     sft: dict[str, object]
+    tracking: dict[str, object]
 
 
 class GrpoJobConfig(BaseModel):
@@ -49,6 +50,7 @@ class GrpoJobConfig(BaseModel):
     seed: int
     engine: dict[str, object]
     rl: dict[str, object]
+    tracking: dict[str, object]
 
 
 class SftStage:
@@ -74,6 +76,7 @@ class SftStage:
             seed=context.recipe.seed,
             engine=context.recipe.engine.model_dump(mode="json"),
             sft=context.recipe.sft.model_dump(mode="json"),
+            tracking=context.settings.tracking.model_dump(mode="json"),
         )
         num_processes = context.recipe.sft.num_processes
         job = Job(context.run_id, arm, "services.trainer.job.sft", config, num_processes)
@@ -114,6 +117,7 @@ class RlStage:
             seed=context.recipe.seed,
             engine=context.recipe.engine.model_dump(mode="json"),
             rl=self.settings.model_dump(mode="json"),
+            tracking=context.settings.tracking.model_dump(mode="json"),
         )
 
 
@@ -127,38 +131,22 @@ async def _run_job(context: RunContext, job: Job, progress: Progress, total: int
             watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watcher
-    steps = await in_thread(_steps, context, job)
-    await progress(len(steps), len(steps), "")
-    return await in_thread(_job_cost, context, steps)
+            hide(job.name)
+    steps = _steps(context, job)
+    await in_thread(steps.read)
+    await progress(len(steps.values), len(steps.values), steps.figures())
+    return steps.cost()
 
 
 async def _report_steps(context: RunContext, job: Job, progress: Progress, total: int) -> None:
+    steps = _steps(context, job)
     while True:
-        steps = await in_thread(_steps, context, job)
-        if steps:
-            latest = json.loads(await in_thread(context.store.get, steps[-1]))
-            await progress(len(steps), int(latest.get("num_steps", total)), _detail(latest))
-        else:
-            await progress(0, total, "starting")
+        await in_thread(steps.read)
+        show(job.name, steps)
+        wanted = int(steps.values[-1].get("num_steps", total)) if steps.values else total
+        await progress(len(steps.values), wanted, steps.figures() or "starting")
         await asyncio.sleep(_LOOK_EVERY_SECONDS)
 
 
-def _steps(context: RunContext, job: Job) -> list[str]:
-    return list(context.store.list(context.key("jobs", job.name, "steps", "")))
-
-
-def _detail(metrics: dict[str, float]) -> str:
-    shown = ("loss", "reward", "completions/mean_length", "backtracks")
-    return "  ".join(f"{name.rpartition('/')[2]} {metrics[name]:.3g}" for name in shown if name in metrics)
-
-
-def _job_cost(context: RunContext, steps: list[str]) -> Cost:
-    """Sums what the steps say of themselves."""
-    cost = Cost()
-    for key in steps:
-        metrics = json.loads(context.store.get(key))
-        cost.prompt_tokens += int(metrics.get("prompt_tokens", 0))
-        cost.generated_tokens += int(metrics.get("generated_tokens", 0))
-        cost.verifier_calls += int(metrics.get("verifier_calls", 0))
-        cost.accelerator_seconds += float(metrics.get("train_seconds", metrics.get("step_seconds", 0.0)))
-    return cost
+def _steps(context: RunContext, job: Job) -> JobSteps:
+    return JobSteps(context.store, context.key("jobs", job.name, "steps", ""))
