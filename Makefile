@@ -11,12 +11,12 @@ BUF    := $(CACHE)/buf-$(BUF_VERSION)/node_modules/.bin/buf
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RETROGRADE_BUF := $(BUF)
 
-.PHONY: help setup servers services-up services-down demo demo-smollm2 test test-fast bench chaos fuzz base-model protos fmt lint types layers size verifier-accuracy requirements clean
+.PHONY: help setup servers interop services-up services-down demo demo-smollm2 test test-fast bench chaos fuzz base-model protos fmt lint types layers size verifier-accuracy requirements clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
-setup: $(STAMP) $(if $(shell command -v npm),$(BUF)) servers ## everything the other targets need, in .venv/ and $(CACHE)
+setup: $(STAMP) $(if $(shell command -v npm),$(BUF)) servers interop ## everything the other targets need, in .venv/ and $(CACHE)
 
 $(STAMP): requirements/local.txt requirements/overrides.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing; install Python 3.11, or name one: make PYTHON=/path/to/python3.11"; exit 2; }
@@ -34,6 +34,9 @@ $(BUF):
 
 servers: $(STAMP)
 	@$(BIN)/python -m retrograde.cli.servers obtain
+
+interop: $(STAMP)
+	@$(BIN)/python tools/interop.py >/dev/null
 
 services-up: setup ## a real Kafka and a real MinIO in the background; where they are is in build/services.json
 	$(BIN)/python -m retrograde.cli.servers up --folder build
@@ -98,9 +101,11 @@ size: $(STAMP) ## sizes of functions and files against the budget, into build/si
 verifier-accuracy: $(STAMP) ## our grader and Math-Verify on labelled pairs, into build/verifier.json; ACCURACY_ARGS=--misses lists ours
 	$(BIN)/python tools/verifier_accuracy.py $(ACCURACY_ARGS)
 
-requirements: $(STAMP) ## compiles requirements/local.txt again, with hashes
+requirements: $(STAMP) ## compiles requirements/local.txt and interop.txt again, with hashes
 	$(BIN)/uv pip compile requirements/local.in --overrides requirements/overrides.txt --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/local.txt
+	$(BIN)/uv pip compile requirements/interop.in --no-deps --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/interop.txt
 
 clean: ## removes what the other targets left in the repository, the environment excepted
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
