@@ -38,7 +38,7 @@ from retrograde.wire.topics import PROBLEMS_TOPIC, REWRITER_GROUP, SEARCH_GROUP,
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "models" / "countdown-base"
 RUN_ID = "chaos"
-PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 600.0
 WEIGHTS_BYTES = 12 << 20  # of a file beside the base model: it travels in three parts
 POISON = b"\xff no message of ours"
 GROUPS = {"search": (PROBLEMS_TOPIC, SEARCH_GROUP), "rewriter": (TREES_TOPIC, REWRITER_GROUP)}
@@ -53,6 +53,7 @@ class Service:
     name: str
     config: Path
     plan: list[str] = field(default_factory=list)
+    module: str = ""  # another than the service's own
     trap: str = ""
     died_at: list[str] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
@@ -61,7 +62,7 @@ class Service:
     def start(self, log: Path) -> None:
         """Its next life; without a trap it is the service as anybody starts it."""
         self.trap = self.plan.pop(0) if self.plan else ""
-        module, traps = f"services.{self.name}", [each for each in self.trap.split("; ") if each]
+        module, traps = self.module or f"services.{self.name}", [each for each in self.trap.split("; ") if each]
         watched = ["tests.chaos.killable", module, *traps] if traps else [module]
         command = [sys.executable, "-m", *watched, "--config", str(self.config)]
         with log.open("ab") as said:

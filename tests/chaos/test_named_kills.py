@@ -27,7 +27,7 @@ from tests.chaos.crew import POISON, Crew, rows_of
 from tests.chaos.kill_points import PLANS
 from tests.servers import need
 
-pytestmark = [pytest.mark.chaos, pytest.mark.kafka, pytest.mark.minio, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.chaos, pytest.mark.kafka, pytest.mark.minio, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

@@ -28,10 +28,10 @@ from tests.servers import need
 SECONDS = float(os.environ.get("RETROGRADE_CHAOS_SECONDS", "10"))
 CALL_SECONDS = 0.3
 NUM_CUTS = 12
-RECOVERED_SECONDS = 30.0  # ours measured: below ten; a busy machine is given time
+RECOVERED_SECONDS = 60.0  # ours measured: below three; a busy machine is given time
 GROWN_BYTES = 64 << 20
 
-pytestmark = [pytest.mark.chaos, pytest.mark.kafka, pytest.mark.minio, pytest.mark.timeout(600 + 5 * SECONDS)]
+pytestmark = [pytest.mark.chaos, pytest.mark.kafka, pytest.mark.minio, pytest.mark.timeout(1200 + 5 * SECONDS)]
 
 
 @dataclass
@@ -191,7 +191,7 @@ class SmallDisk(MinioServer):
 def test_a_full_store_holds_the_run_up_and_loses_nothing(
     runs: Path, calm: Crew, servers: tuple[KafkaServer, MinioServer]
 ) -> None:
-    """While its disk is full nobody ends; with space again the run makes the same training sets."""
+    """While its disk is full nobody ends or hoards; with space again the run makes the same training sets."""
     folder = runs / "full"
     folder.mkdir()
     with scripted_engine(folder, CALL_SECONDS) as engine, SmallDisk(folder / "minio") as minio:
@@ -199,10 +199,15 @@ def test_a_full_store_holds_the_run_up_and_loses_nothing(
         weather = Weather(crew, servers[0], minio, Proxy(minio.ports[0]))
         try:
             crew.begin()
+            weather.work()
+            before = weather.measure()
             weather.outage("store full", minio.fill, minio.ballast.unlink)
+            grown = {name: most - before[name] for name, most in weather.measure().items()}
             crew.finish()
-            print(json.dumps(weather.recovered_seconds))  # noqa: T201
+            told = {name: f"{num_bytes >> 20} MiB" for name, num_bytes in grown.items()}
+            print(json.dumps({"recovered": weather.recovered_seconds, "grown": told}))  # noqa: T201
             same_as(calm, crew)
             assert b"free some space" in (folder / "search.log").read_bytes()
+            assert max(grown.values()) < GROWN_BYTES
         finally:
             crew.close()
