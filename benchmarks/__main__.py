@@ -13,7 +13,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import broker, broker_scaling, inference, lockstep, search, search_cpu, store, verifier
+from benchmarks import (
+    broker,
+    broker_scaling,
+    inference,
+    lockstep,
+    search,
+    search_cpu,
+    sft,
+    store,
+    verifier,
+    weight_swap,
+)
 from benchmarks.bench import Bench
 from benchmarks.choosing import UnknownBenchError, choose
 from benchmarks.pairs import Result, measure
@@ -22,6 +33,8 @@ from benchmarks.table import table, write_json
 FAMILIES = (
     verifier.BENCHES,
     inference.BENCHES,
+    sft.BENCHES,
+    weight_swap.BENCHES,
     search.BENCHES,
     search_cpu.BENCHES,
     lockstep.BENCHES,

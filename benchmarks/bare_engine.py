@@ -2,6 +2,8 @@
 
     python -m benchmarks.bare_engine --config FILE.yaml      one JSON line of requests in, one JSON line of figures out
 
+A line may also name a checkpoint's folder: its weights are loaded in place of the served ones.
+
 vLLM's engine and front end share this process: no second process, no sockets and no RPC stand between a caller and it.
 """
 
@@ -44,10 +46,16 @@ class BareEngine:
 
     def replay(self, asked: Sequence[Asked], *, one_by_one: bool = False) -> Figures:
         """All requests in one call of `LLM.generate`, or each in a call of its own."""
-        stdin = cast("IO[str]", self._process.stdin)
         requests = [_to_json(each) for each in asked]
-        calls = [[each] for each in requests] if one_by_one else [requests]
-        stdin.write(json.dumps(calls) + "\n")
+        return self._ask([[each] for each in requests] if one_by_one else [requests])
+
+    def reload(self, folder: Path) -> float:
+        """Seconds that it takes to load that checkpoint's weights."""
+        return self._ask(str(folder)).seconds
+
+    def _ask(self, line: object) -> Figures:
+        stdin = cast("IO[str]", self._process.stdin)
+        stdin.write(json.dumps(line) + "\n")
         stdin.flush()
         return Figures(**_answer(self._process))
 
@@ -111,15 +119,25 @@ def main() -> None:
     words = Words(llm.get_tokenizer())
     print(json.dumps({}), flush=True)
     for line in sys.stdin:
-        calls = [
-            ([each["prompt"] for each in call], [_parameters(words, each["sampling"]) for each in call])
-            for call in json.loads(line)
-        ]
-        began = time.perf_counter()
-        outputs = [each for prompts, how in calls for each in llm.generate(prompts, how, use_tqdm=False)]
-        seconds = time.perf_counter() - began
-        tokens = sum(len(each.token_ids) for output in outputs for each in output.outputs)
-        print(json.dumps(asdict(Figures(seconds, tokens))), flush=True)
+        asked = json.loads(line)
+        figures = _reload(llm, asked) if isinstance(asked, str) else _replay(llm, words, asked)
+        print(json.dumps(asdict(figures)), flush=True)
+
+
+def _reload(llm: Any, folder: str) -> Figures:
+    began = time.perf_counter()
+    llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+    return Figures(time.perf_counter() - began, 0)
+
+
+def _replay(llm: Any, words: Words, asked: Any) -> Figures:
+    calls = [
+        ([each["prompt"] for each in call], [_parameters(words, each["sampling"]) for each in call]) for call in asked
+    ]
+    began = time.perf_counter()
+    outputs = [each for prompts, how in calls for each in llm.generate(prompts, how, use_tqdm=False)]
+    seconds = time.perf_counter() - began
+    return Figures(seconds, sum(len(each.token_ids) for output in outputs for each in output.outputs))
 
 
 if __name__ == "__main__":

@@ -23,16 +23,16 @@ STOP_SECONDS = 60
 
 
 class Service:
-    """`python -m services.inference` on a free port; killed at the end if it has not ended."""
+    """`python -m MODULE` on a free port; killed at the end if it has not ended."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, module: str = "services.inference", **settings: Any) -> None:
         config = folder / "inference.yaml"
         config.write_text(yaml.safe_dump({"listen": "127.0.0.1:0", **settings}))
         self._log = folder / "inference.log"
         self._told = len(self._log.read_text().splitlines()) if self._log.exists() else 0
         with self._log.open("a") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.inference", "--config", str(config)],
+                [sys.executable, "-m", module, "--config", str(config)],
                 cwd=ROOT,
                 env={**os.environ, "PYTHONPATH": f"{ROOT / 'libs'}:{ROOT}"},
                 stderr=stream,
@@ -73,9 +73,9 @@ def _address(line: str) -> str:
 
 
 @contextlib.contextmanager
-def running(folder: Path, **settings: Any) -> Iterator[Service]:
+def running(folder: Path, module: str = "services.inference", **settings: Any) -> Iterator[Service]:
     """The service, ready."""
-    service = Service(folder, **settings)
+    service = Service(folder, module, **settings)
     try:
         service.wait_ready()
         yield service
