@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import os
 import threading
 import time
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -145,3 +148,31 @@ def test_a_restart_under_several_writers_loses_nothing(own_kafka: KafkaServer, b
         for writer in writers:
             writer.join(120)
     assert acknowledged - read_until(broker, acknowledged) == set()
+
+
+def resident_bytes() -> int:
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_long_outage_leaves_neither_memory_nor_threads_behind(
+    own_kafka: KafkaServer, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forty publishes of half a megabyte that fail, each with a new producer, and forty joins: 8 MiB and no thread."""
+    broker.publish(TOPIC, "k", b"1")
+    own_kafka.kill()
+    monkeypatch.setattr(kafka_broker, "PUBLISH_SECONDS", 0.2)
+    monkeypatch.setattr(kafka_client, "BOOTSTRAP_SECONDS", 0.2)
+
+    def fail(count: int) -> None:
+        for _ in range(count):
+            with pytest.raises(UnavailableError):
+                broker.publish(TOPIC, "k", bytes(500_000))
+            with pytest.raises(UnavailableError):
+                broker.consumer(TOPIC, "g")
+
+    fail(5)
+    threads, before = threading.active_count(), resident_bytes()
+    fail(40)
+    assert resident_bytes() - before < 8 << 20
+    until(lambda: threading.active_count() <= threads)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 REQUEST_SECONDS = 10.0
 """A request that is not answered for so long is given up."""
-_BOOTSTRAP_SECONDS = 10.0
+BOOTSTRAP_SECONDS = 10.0
 _RECONNECT_SECONDS = 1.0
 T = TypeVar("T")
 _BAD_INPUT = (
@@ -51,7 +51,7 @@ def _options(settings: KafkaSettings) -> dict[str, Any]:
         "sasl_mechanism": settings.mechanism if user else None,
         "sasl_plain_username": user,
         "sasl_plain_password": password,
-        "bootstrap_timeout_ms": _milliseconds(_BOOTSTRAP_SECONDS),
+        "bootstrap_timeout_ms": _milliseconds(BOOTSTRAP_SECONDS),
         "request_timeout_ms": _milliseconds(REQUEST_SECONDS),
         "reconnect_backoff_max_ms": _milliseconds(_RECONNECT_SECONDS),
     }
