@@ -8,9 +8,11 @@ from retrograde.runtime.process import Process
 from retrograde.runtime.settings import load_settings
 from retrograde.v1.rollouts_service_pb2_grpc import add_RolloutsServiceServicer_to_server
 from retrograde.wire.clients import InferenceClient, VerifierClient
-from services.rollouts.feed import Feeds
+from services.rollouts.feeds import Feeds
+from services.rollouts.kept import Kept
 from services.rollouts.servicer import RolloutsServicer
 from services.rollouts.settings import RolloutsSettings
+from services.rollouts.slots import Slots
 
 
 async def run(settings: RolloutsSettings) -> None:
@@ -18,8 +20,9 @@ async def run(settings: RolloutsSettings) -> None:
     async with Process("rollouts", settings) as process:
         inference = await process.enter(InferenceClient(settings.inference))
         verifier = await process.enter(VerifierClient(settings.verifier))
-        slots = asyncio.Semaphore(settings.max_groups_in_flight)
-        servicer = RolloutsServicer(Feeds(process.store, inference, verifier, slots), inference)
+        slots, kept = Slots(settings.max_groups_in_flight), Kept(settings.max_kept_bytes)
+        feeds = await process.enter(Feeds(process.store, inference, verifier, slots, kept))
+        servicer = RolloutsServicer(feeds, inference)
         process.add_servicer(add_RolloutsServiceServicer_to_server, servicer, "retrograde.v1.RolloutsService")
         await process.serve()
 

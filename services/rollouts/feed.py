@@ -1,188 +1,332 @@
-"""A feed: prompts in an order, samples from the policy, grades from the verifier, a ledger of who holds what.
+"""A feed at work: pulls stand in line, groups are sampled for them and a little ahead, leased, delivered, acknowledged.
 
-open   -> prompts and settings are read, the ledger is replayed
-pull   -> tickets are taken; each is sampled and graded; lease stored; group delivered
-ack    -> tickets are used for good
+    pull   -> stands in line -> tickets are taken and sampled -> ready -> claimed in turn -> leased -> delivered
+    ack    -> done for good
+    lease lapsed, consumer's new session, stream broken -> the ticket is free; its group is delivered as it was
+    publish -> what is ready and now too old is set aside
+
+At most `num_ahead` groups and what the line asks for are sampled or ready, and never more are sampled than there are
+slots: a consumer that does not read stands in no line.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from retrograde.core.policy import Completion, Generation, Policy, Prompt, Sampling, Verifier
-from retrograde.core.problem import Grade, Problem, Verdict
-from retrograde.core.rollout import RolloutGroup, Sample
-from retrograde.runtime.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
-from retrograde.runtime.objects import ObjectStore
-from retrograde.tasks.task import Task, load_task
-from services.rollouts.ledger import Ledger, Ticket, prompt_order
-from services.rollouts.metrics import SAMPLES, UNGRADED
+from retrograde.core.problem import Problem
+from retrograde.core.rollout import RolloutGroup
+from retrograde.runtime.errors import FencedError, InvalidInputError, UnavailableError
+from retrograde.runtime.logs import get_logger
+from services.rollouts.journal import Event, Journal
+from services.rollouts.kept import Kept
+from services.rollouts.metrics import GROUPS, observe
+from services.rollouts.pulls import Pull, share
+from services.rollouts.sampling import Sampler, right_share
 from services.rollouts.settings import FeedSettings
+from services.rollouts.tickets import Ticket, Tickets, prompt_order
 
-REWARDS = {Verdict.CORRECT: 1.0, Verdict.INCORRECT: -1.0, Verdict.UNPARSABLE: -1.0}
-"""The paper's reward. A timeout or an error is no verdict on the answer: such a sample is left out of its group."""
+log = get_logger(__name__)
 
-_SMALLEST_GROUP = 2
-_SAMPLING_ATTEMPTS = 3
+_GROUPS_PER_LEASE = 16
+_LOOK_SECONDS = 1.0
+_FEWEST_EQUAL_IN_A_ROW = 256
 
 
 @dataclass(slots=True)
 class Feed:
-    """One named feed. `slots` bounds the groups sampled at the same time; `lock` orders changes of the ledger."""
+    """One named feed. Everything but the store's calls happens on one event loop."""
 
     name: str
     problems: Sequence[Problem]
     settings: FeedSettings
-    ledger: Ledger
-    policy: Policy
-    verifier: Verifier
-    slots: asyncio.Semaphore
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    journal: Journal
+    sampler: Sampler
+    kept: Kept
+    clock: Callable[[], float] = time.time
+    ready: dict[Ticket, RolloutGroup] = field(default_factory=dict)
+    line: list[Pull] = field(default_factory=list)
+    sampling: set[Ticket] = field(default_factory=set)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _sessions: Counter[str] = field(default_factory=Counter)
+    _may_run_ahead: bool = False
+    _num_equal_in_a_row: int = 0
+    _newest_version: int = 0
 
-    async def pull(self, num_groups: int, min_policy_version: int) -> AsyncIterator[RolloutGroup]:
-        """`num_groups` groups as they become ready, each leased before it is yielded."""
-        async with self.lock:
-            tickets = self.ledger.take(num_groups, time.time())
-        tasks = [asyncio.create_task(self._sample(ticket, min_policy_version)) for ticket in tickets]
+    @property
+    def tickets(self) -> Tickets:
+        """Who holds what."""
+        return self.journal.tickets
+
+    async def begin_session(self, consumer: str) -> None:
+        """What an earlier session of `consumer` holds is free; its open streams end."""
+        self._sessions[consumer] += 1
+        await self._record(lambda: [{"event": "session", "consumer": consumer}])
+
+    async def pull(self, pull: Pull) -> AsyncGenerator[RolloutGroup]:
+        """Groups as they become ready, each leased before it is yielded; fewer than wanted when the feed ends."""
+        pull.session = self._sessions[pull.consumer]
+        while pull.num_groups:
+            claimed = await self._claim(pull)
+            if not claimed:
+                return
+            undelivered = {group.lease_id: group for group in claimed}
+            try:
+                for group in await self._lease(pull, claimed):
+                    del undelivered[group.lease_id]
+                    pull.num_groups -= 1
+                    yield group
+            finally:
+                await self._hand_back(undelivered.values())
+
+    async def acknowledge(self, lease_ids: Sequence[str], consumer: str = "") -> int:
+        """Marks the groups used; returns how many the feed has acknowledged in all. Raises NotFoundError."""
+        done: set[Ticket] = set()
+
+        def event() -> list[Event]:
+            found = (self.tickets.leased_as(lease_id, consumer) for lease_id in lease_ids)
+            done.update(ticket for ticket in found if ticket)
+            return [{"event": "ack", "tickets": sorted(ticket.id for ticket in done)}] if done else []
+
+        await self._record(event)
+        GROUPS.labels(outcome="acknowledged").inc(len(done))
+        self._forget(done)
+        return self.tickets.num_acknowledged
+
+    async def published(self, policy_version: int) -> None:
+        """Samples come from `policy_version` from now on; what is ready and too old by that is set aside."""
+
+        def event() -> list[Event]:
+            is_new = policy_version not in self.tickets.versions
+            return [{"event": "policy", "version": policy_version}] if is_new else []
+
+        self._newest_version = max(self._newest_version, policy_version)
+        await self._record(event)
+        self._set_stale_aside(0)
+        self._refill()
+
+    async def close(self) -> None:
+        """Breaks off what is being sampled."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _claim(self, pull: Pull) -> list[RolloutGroup]:
+        """Stands in line until groups are this pull's, with lease ids; none when the feed has ended."""
+        self._may_run_ahead = True
+        self.line.append(pull)
         try:
-            for next_ready in asyncio.as_completed(tasks):
-                ticket, group = await next_ready
-                await self._lease(ticket, group)
-                yield group
+            while True:
+                changed = self._changed
+                self._refill()
+                if self._check(pull):
+                    continue
+                groups = self._its_share(pull)
+                if groups or self.tickets.ended:
+                    return groups
+                await self._until(changed)
         finally:
-            for task in tasks:
-                task.cancel()
-            self.ledger.give_back(tickets)
+            self.line.remove(pull)
+            self._notify()
 
-    async def acknowledge(self, lease_ids: Sequence[str]) -> int:
-        """Marks the groups used; returns how many the feed has used in all."""
-        async with self.lock:
-            await asyncio.to_thread(self.ledger.acknowledge, lease_ids)
-            return len(self.ledger.used)
+    def _check(self, pull: Pull) -> int:
+        """Raises what concerns this pull; returns how many groups are ready no longer."""
+        if pull.session != self._sessions[pull.consumer]:
+            raise FencedError(f"consumer: a newer session of {pull.consumer!r} has opened feed {self.name!r}; end here")
+        if pull.error:
+            raise pull.error
+        wanted = pull.min_policy_version
+        is_below = any(group.policy_version < wanted for group in self.ready.values())
+        num_aside = self._set_stale_aside(wanted)
+        if is_below and self._newest_version < wanted:
+            raise UnavailableError(f"policy {self._newest_version} is served; {wanted} was asked for; publish it first")
+        return num_aside
 
-    async def _lease(self, ticket: Ticket, group: RolloutGroup) -> None:
-        async with self.lock:
-            lapses_at = time.time() + self.settings.lease_seconds
-            await asyncio.to_thread(self.ledger.lease, group.lease_id, ticket, lapses_at)
+    def _its_share(self, pull: Pull) -> list[RolloutGroup]:
+        """What is ready for this pull, with lease ids."""
+        count = min(share(pull, self.line, len(self.ready), self._room), _GROUPS_PER_LEASE)
+        groups = [self.ready.pop(ticket) for ticket in list(self.ready)[:count]]
+        return [replace(group, lease_id=f"{group.id}/{uuid.uuid4().hex[:12]}") for group in groups]
 
-    async def _sample(self, ticket: Ticket, min_policy_version: int) -> tuple[Ticket, RolloutGroup]:
-        order = prompt_order(len(self.problems), self.settings.seed, ticket.epoch)
-        problem = self.problems[order[ticket.position]]
-        task = load_task(problem.task)
-        for _ in range(_SAMPLING_ATTEMPTS):
-            async with self.slots:
-                generation = await self._generate(Prompt(task.prompt(problem), chat=task.chat), min_policy_version)
-            grades = await self.verifier.verify([(problem, sample.text) for sample in generation.completions])
-            samples = graded_samples(task, problem, generation.completions, grades)
-            if len(samples) >= _SMALLEST_GROUP:
-                return ticket, self._group(ticket, problem, generation, samples)
-        raise UnavailableError(f"feed {self.name}: problem {problem.id} could not be graded; is the verifier healthy?")
+    def _room(self, pull: Pull) -> int:
+        return pull.room(self.tickets.num_held(pull.consumer))
 
-    async def _generate(self, prompt: Prompt, min_policy_version: int) -> Generation:
-        sampling = Sampling(
-            n=self.settings.group_size,
-            temperature=self.settings.temperature,
-            max_tokens=self.settings.max_tokens,
-            logprobs=True,
-        )
-        generation = await self.policy.generate(prompt, sampling)
-        if generation.policy_version < min_policy_version:
-            raise UnavailableError(f"policy {generation.policy_version} is served; {min_policy_version} was asked for")
-        return generation
+    async def _lease(self, pull: Pull, groups: Sequence[RolloutGroup]) -> list[RolloutGroup]:
+        """Makes the leases durable; leaves out what an earlier holder has acknowledged meanwhile."""
+        leased: list[RolloutGroup] = []
 
-    def _group(
-        self, ticket: Ticket, problem: Problem, generation: Generation, samples: tuple[Sample, ...]
-    ) -> RolloutGroup:
-        return RolloutGroup(
-            id=ticket.id,
-            lease_id=f"{ticket.id}/{uuid.uuid4().hex[:12]}",
-            problem=problem,
-            prompt_token_ids=generation.prompt_token_ids,
-            samples=samples,
-            policy_version=generation.policy_version,
-            epoch=ticket.epoch,
-        )
+        def event() -> list[Event]:
+            leased.extend(group for group in groups if not self.tickets.is_done(Ticket.parse(group.id)))
+            return [
+                {
+                    "event": "lease",
+                    "consumer": pull.consumer,
+                    "lapses_at": self.clock() + self.settings.lease_seconds,
+                    "leases": {group.lease_id: group.id for group in leased},
+                }
+            ]
 
+        await self._record(event)
+        for group in leased:
+            self.kept.put(self.name, Ticket.parse(group.id), group)
+            observe(group, "delivered")
+        return leased
 
-def graded_samples(
-    task: Task, problem: Problem, completions: Sequence[Completion], grades: Sequence[Grade]
-) -> tuple[Sample, ...]:
-    """Samples with a reward; those without a verdict on the answer are counted and left out."""
-    samples = []
-    for completion, grade in zip(completions, grades, strict=True):
-        SAMPLES.labels(verdict=grade.verdict.value).inc()
-        if grade.verdict not in REWARDS:
-            UNGRADED.inc()
-            continue
-        samples.append(
-            Sample(
-                token_ids=completion.token_ids,
-                logprobs=completion.logprobs,
-                text=completion.text,
-                finish_reason=completion.finish_reason,
-                grade=grade,
-                reward=REWARDS[grade.verdict],
-                backtracks=task.returns(problem, completion.text)[0],
-            )
-        )
-    return tuple(samples)
-
-
-@dataclass(slots=True)
-class Feeds:
-    """All feeds of this service, opened on demand: a restarted service finds a feed by its stored description."""
-
-    store: ObjectStore
-    policy: Policy
-    verifier: Verifier
-    slots: asyncio.Semaphore
-    open_feeds: dict[str, Feed] = field(default_factory=dict)
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    async def open(self, name: str, prompts_key: str, settings: FeedSettings) -> Feed:
-        """A trainer's new session on feed `name`. Raises ConflictError when it exists with another description."""
-        description: dict[str, object] = {"prompts_key": prompts_key, "settings": settings.model_dump(mode="json")}
-        async with self.lock:
-            await asyncio.to_thread(self._describe, name, description)
-        feed = await self.get(name)
-        async with feed.lock:
-            await asyncio.to_thread(feed.ledger.hand_back_all)
-        return feed
-
-    async def get(self, name: str) -> Feed:
-        """The feed called `name`. Raises NotFoundError when it was never opened."""
-        async with self.lock:
-            if name not in self.open_feeds:
-                self.open_feeds[name] = await asyncio.to_thread(self._load, name)
-            return self.open_feeds[name]
-
-    def _describe(self, name: str, description: dict[str, object]) -> None:
-        key = f"{name}/feed.json"
-        if not self.store.exists(key):
-            self.store.put(key, json.dumps(description).encode())
-        elif json.loads(self.store.get(key)) != description:
-            raise ConflictError(f"feed: {name!r} exists with other prompts or settings; open it under another name")
-
-    def _load(self, name: str) -> Feed:
+    async def _hand_back(self, groups: Iterable[RolloutGroup]) -> None:
+        """Claimed, perhaps leased, and not delivered: free, to be delivered as they are."""
+        back = {group.lease_id: Ticket.parse(group.id) for group in groups}
+        if not back:
+            return
+        for group in groups:
+            self.kept.put(self.name, Ticket.parse(group.id), group)
         try:
-            description = json.loads(self.store.get(f"{name}/feed.json"))
-        except NotFoundError as error:
-            raise NotFoundError(f"feed: {name!r} is unknown; open it with OpenFeed first") from error
-        problems = read_problems(self.store, description["prompts_key"])
-        ledger = Ledger(self.store, name, len(problems))
-        ledger.replay()
-        settings = FeedSettings.model_validate(description["settings"])
-        return Feed(name, problems, settings, ledger, self.policy, self.verifier, self.slots)
+            await self._record(lambda: self._returned(back))
+        finally:
+            for ticket in back.values():
+                self.tickets.give_back(ticket)
+            self._notify()
 
+    def _returned(self, lease_ids: Iterable[str]) -> list[Event]:
+        held = [lease_id for lease_id in lease_ids if self.tickets.is_leased_as(lease_id)]
+        return [{"event": "return", "leases": held}] if held else []
 
-def read_problems(store: ObjectStore, key: str) -> list[Problem]:
-    """The JSON lines of Problem under `key`. Raises InvalidInputError when there is none."""
-    problems = [Problem(**json.loads(line)) for line in store.get(key).decode().splitlines()]
-    if not problems:
-        raise InvalidInputError(f"prompts_key: {key!r} holds no problem; a feed needs at least one")
-    return problems
+    def _refill(self) -> None:
+        """Starts sampling what the line asks for, and `num_ahead` more."""
+        if not self._may_run_ahead:
+            return
+        under_way = len(self.ready) + len(self.sampling)
+        wanted = self.settings.num_ahead + sum(self._room(pull) for pull in self.line) - under_way
+        places = self.sampler.slots.num_slots - len(self.sampling)
+        for ticket in self.tickets.take(max(0, min(wanted, places)), self.clock()):
+            group = self.kept.pop(self.name, ticket)
+            if group is None:
+                self.sampling.add(ticket)
+                self._spawn(self._fill(ticket))
+            else:
+                self.ready[ticket] = group
+
+    async def _fill(self, ticket: Ticket) -> None:
+        """From a ticket to a ready group, or to a dropped one; when it fails the ticket is free again."""
+        try:
+            if self._rests(ticket):
+                await self._drop(ticket, "resting")
+            else:
+                await self._keep_or_drop(ticket, await self._sample(ticket))
+        except Exception as error:  # noqa: BLE001 - whoever pulls is told
+            self._fail(error)
+        finally:
+            self.sampling.discard(ticket)
+            if ticket not in self.ready:
+                self.tickets.give_back(ticket)
+            self._refill()
+            self._notify()
+
+    async def _sample(self, ticket: Ticket) -> RolloutGroup:
+        return await self.sampler.group(ticket, self.problems[self._prompt(ticket)])
+
+    async def _keep_or_drop(self, ticket: Ticket, group: RolloutGroup) -> None:
+        self._newest_version = max(self._newest_version, group.policy_version)
+        if self.settings.pass_rate_band:
+            self.journal.note_rate(ticket.epoch, self._prompt(ticket), right_share(group))
+        if self.settings.drop_equal_groups and len({sample.reward for sample in group.samples}) == 1:
+            observe(group, "equal")
+            await self._drop(ticket, "equal")
+            self._count_equal()
+        elif not self.tickets.is_done(ticket):
+            self._num_equal_in_a_row = 0
+            self.ready[ticket] = group
+
+    def _count_equal(self) -> None:
+        """Raises InvalidInputError when nothing but equal groups has come for longer than an epoch."""
+        self._num_equal_in_a_row += 1
+        if self._num_equal_in_a_row >= max(_FEWEST_EQUAL_IN_A_ROW, 2 * len(self.problems)):
+            count, self._num_equal_in_a_row = self._num_equal_in_a_row, 0
+            raise InvalidInputError(
+                f"drop_equal_groups: all samples had equal rewards in {count} groups in a row; the prompts are too "
+                "hard or too easy for this policy: take others, or a feed with drop_equal_groups false"
+            )
+
+    def _rests(self, ticket: Ticket) -> bool:
+        """Whether the prompt's last pass rate was outside the band, too few epochs ago to try it again."""
+        band, last = self.settings.pass_rate_band, self.tickets.rates.get(self._prompt(ticket))
+        if not band or not last or ticket.epoch - last[0] > self.settings.band_rest_epochs:
+            return False
+        return last[0] < ticket.epoch and not band[0] <= last[1] <= band[1]
+
+    def _prompt(self, ticket: Ticket) -> int:
+        return prompt_order(len(self.problems), self.settings.seed, ticket.epoch)[ticket.position]
+
+    def _set_stale_aside(self, min_policy_version: int) -> int:
+        """Takes out what is ready and too old, by the feed's lag or a pull's version; returns how many."""
+        aside = [
+            (ticket, group)
+            for ticket, group in self.ready.items()
+            if group.policy_version < min_policy_version or (self._is_stale(group) and self.settings.stale != "deliver")
+        ]
+        for ticket, group in aside:
+            del self.ready[ticket]
+            observe(group, "stale")
+            if self.settings.stale == "drop" and self._is_stale(group):
+                self._spawn(self._drop(ticket, "stale"))
+            else:
+                self.tickets.give_back(ticket)
+        return len(aside)
+
+    def _is_stale(self, group: RolloutGroup) -> bool:
+        most = self.settings.max_policy_lag
+        return most is not None and self.tickets.lag(group.policy_version) > most
+
+    async def _drop(self, ticket: Ticket, reason: str) -> None:
+        """The prompt counts as used; where that could not be stored it is free again."""
+        try:
+            await self.journal.drop(ticket, reason)
+        except Exception as error:  # noqa: BLE001 - whoever pulls is told
+            self._fail(error)
+        finally:
+            self.tickets.give_back(ticket)
+            self._notify()
+        self._forget([ticket])
+
+    async def _record(self, events: Callable[[], list[Event]]) -> None:
+        try:
+            await self.journal.record(events)
+        finally:
+            self._notify()
+
+    def _forget(self, tickets: Iterable[Ticket]) -> None:
+        for ticket in tickets:
+            self.kept.pop(self.name, ticket)
+            self.ready.pop(ticket, None)
+
+    def _fail(self, error: Exception) -> None:
+        """Tells everybody in line; nothing is sampled ahead until the next pull."""
+        log.warning("group not made", feed=self.name, reason=str(error), waiting=len(self.line))
+        self._may_run_ahead = False
+        for pull in self.line:
+            pull.error = error
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _until(self, changed: asyncio.Event) -> None:
+        """Something has changed, or a lease may have lapsed."""
+        timeout = (
+            min(_LOOK_SECONDS, max(0.0, self.tickets.next_lapse() - self.clock())) if self.tickets.leases else None
+        )
+        try:
+            await asyncio.wait_for(changed.wait(), timeout)
+        except TimeoutError:
+            return
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

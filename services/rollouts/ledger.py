@@ -1,134 +1,84 @@
-"""Who holds which prompt of a feed, as a log of events.
+"""The durable state of a feed: events, and now and then a snapshot of what they came to.
 
-A prompt of an epoch is a ticket. A ticket is free, leased (given to a trainer) or used (acknowledged). Every change is
-an event stored under `<feed>/ledger/` before it takes effect, so a killed service finds its state again by reading the
-events in order. The order of tickets is a function of the seed: epoch after epoch, each prompt once in each.
+    <feed>/ledger/000000412.json       events of one change, stored before they take effect
+    <feed>/snapshots/000000400.json    the state before change 400
+
+A restarted service takes the newest snapshot and the changes from its number on. A snapshot is stored whole before
+anything that it covers is deleted, a few objects with each later change, so a kill at any point leaves either the old
+state or the new one, and what is left over is deleted by the next life. One process at a time writes a feed.
 """
 
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from retrograde.runtime.errors import NotFoundError
 from retrograde.runtime.objects import ObjectStore
+from services.rollouts.tickets import Tickets
 
-
-@dataclass(frozen=True, slots=True, order=True)
-class Ticket:
-    """The `position`-th prompt of `epoch`."""
-
-    epoch: int
-    position: int
-
-    @property
-    def id(self) -> str:
-        """Stable name: a redelivered group has the same."""
-        return f"{self.epoch:04d}-{self.position:07d}"
-
-    @classmethod
-    def parse(cls, text: str) -> Ticket:
-        """The ticket named `text`."""
-        epoch, position = text.split("-")
-        return cls(int(epoch), int(position))
-
-
-def prompt_order(num_prompts: int, seed: int, epoch: int) -> list[int]:
-    """Indices of the prompts in the order of `epoch`."""
-    order = list(range(num_prompts))
-    random.Random(f"{seed}:{epoch}").shuffle(order)
-    return order
+_DELETED_PER_CHANGE = 4
 
 
 @dataclass(slots=True)
 class Ledger:
-    """The state of one feed; `leases` maps a lease id to (ticket, time it lapses, seconds since the epoch)."""
+    """Keeps `tickets` in `store`. Calls block; one at a time."""
 
     store: ObjectStore
     prefix: str
-    num_prompts: int
-    leases: dict[str, tuple[Ticket, float]] = field(default_factory=dict)
-    used: set[Ticket] = field(default_factory=set)
-    num_events: int = 0
-    _sampling: set[Ticket] = field(default_factory=set)
-    _first_open: Ticket = Ticket(0, 0)
+    tickets: Tickets
+    compact_every: int = 256
+    num_changes: int = 0
+    _num_covered: int = 0
+    _covered_keys: deque[str] = field(default_factory=deque)
 
     def replay(self) -> None:
-        """Reads all events of the store, oldest first."""
+        """Takes up what earlier lives stored."""
+        snapshots = list(self.store.list(f"{self.prefix}/snapshots/"))
+        if snapshots:
+            self.num_changes = self._num_covered = _number(snapshots[-1])
+            self.tickets.restore(json.loads(self.store.get(snapshots[-1])))
+            self._covered_keys.extend(snapshots[:-1])
         for key in self.store.list(f"{self.prefix}/ledger/"):
-            self._apply(json.loads(self.store.get(key)))
-            self.num_events += 1
+            if _number(key) < self._num_covered:
+                self._covered_keys.append(key)
+                continue
+            for event in json.loads(self.store.get(key)):
+                self.tickets.apply(event)
+            self.num_changes = _number(key) + 1
 
-    def hand_back_all(self) -> None:
-        """A trainer's new session: what it held before and did not acknowledge is free again."""
-        self._record({"event": "session"})
+    def append(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Stores the events of one change; whoever calls lets them take effect then.
 
-    def lease(self, lease_id: str, ticket: Ticket, lapses_at: float) -> None:
-        """`ticket` is about to be delivered under `lease_id`."""
-        self._record({"event": "lease", "lease": lease_id, "ticket": ticket.id, "lapses_at": lapses_at})
-        self._sampling.discard(ticket)
+        When the store fails the number is not taken again: what was put may still appear.
+        """
+        self._tidy()
+        self.num_changes += 1
+        self.store.put(self._change_key(self.num_changes - 1), json.dumps(events).encode())
 
-    def acknowledge(self, lease_ids: Iterable[str]) -> None:
-        """The tickets are used for good; twice counts once. An unknown lease raises NotFoundError."""
-        tickets = [self._ticket_of(lease_id) for lease_id in lease_ids]
-        fresh = sorted({ticket.id for ticket in tickets if ticket not in self.used})
-        if fresh:
-            self._record({"event": "ack", "tickets": fresh})
+    def _tidy(self) -> None:
+        if self.num_changes - self._num_covered >= self.compact_every:
+            self._compact()
+        for _ in range(min(_DELETED_PER_CHANGE, len(self._covered_keys))):
+            self.store.delete(self._covered_keys[0])
+            self._covered_keys.popleft()
 
-    def take(self, count: int, now: float) -> list[Ticket]:
-        """The next `count` free tickets; they count as being sampled until leased or `give_back`."""
-        for lease_id in [lease_id for lease_id, (_, lapses_at) in self.leases.items() if lapses_at <= now]:
-            del self.leases[lease_id]
-        held = {ticket for ticket, _ in self.leases.values()}
-        taken: list[Ticket] = []
-        for ticket in self._from_first_open():
-            if len(taken) == count:
-                break
-            if ticket not in self.used and ticket not in held and ticket not in self._sampling:
-                taken.append(ticket)
-        self._sampling.update(taken)
-        return taken
+    def _compact(self) -> None:
+        snapshot = json.dumps(self.tickets.snapshot()).encode()
+        self.store.put(self._snapshot_key(self.num_changes), snapshot)
+        if self._num_covered:
+            self._covered_keys.append(self._snapshot_key(self._num_covered))
+        self._covered_keys.extend(map(self._change_key, range(self._num_covered, self.num_changes)))
+        self._num_covered = self.num_changes
 
-    def give_back(self, tickets: Iterable[Ticket]) -> None:
-        """Sampling was broken off before delivery."""
-        self._sampling.difference_update(tickets)
+    def _change_key(self, number: int) -> str:
+        return f"{self.prefix}/ledger/{number:09d}.json"
 
-    def _ticket_of(self, lease_id: str) -> Ticket:
-        if lease_id in self.leases:
-            return self.leases[lease_id][0]
-        ticket = Ticket.parse(lease_id.partition("/")[0])
-        if ticket not in self.used:
-            raise NotFoundError(f"lease_ids: {lease_id!r} has lapsed or was never given; pull the group again")
-        return ticket
+    def _snapshot_key(self, number: int) -> str:
+        return f"{self.prefix}/snapshots/{number:09d}.json"
 
-    def _from_first_open(self) -> Iterator[Ticket]:
-        while self._first_open in self.used:
-            self._first_open = self._after(self._first_open)
-        ticket = self._first_open
-        while True:
-            yield ticket
-            ticket = self._after(ticket)
 
-    def _after(self, ticket: Ticket) -> Ticket:
-        last = ticket.position + 1 == self.num_prompts
-        return Ticket(ticket.epoch + 1, 0) if last else Ticket(ticket.epoch, ticket.position + 1)
-
-    def _record(self, event: Mapping[str, object]) -> None:
-        self.store.put(f"{self.prefix}/ledger/{self.num_events:09d}.json", json.dumps(event).encode())
-        self.num_events += 1
-        self._apply(event)
-
-    def _apply(self, event: Mapping[str, object]) -> None:
-        match event:
-            case {"event": "session"}:
-                self.leases.clear()
-            case {"event": "lease", "lease": str(lease_id), "ticket": str(ticket), "lapses_at": float(lapses_at)}:
-                self.leases[lease_id] = (Ticket.parse(ticket), lapses_at)
-            case {"event": "ack", "tickets": list(tickets)}:
-                done = {Ticket.parse(ticket) for ticket in tickets}
-                self.used |= done
-                self.leases = {lease: held for lease, held in self.leases.items() if held[0] not in done}
-            case _:
-                raise ValueError(f"{self.prefix}/ledger: unknown event {event!r}")
+def _number(key: str) -> int:
+    return int(key.rpartition("/")[2].removesuffix(".json"))

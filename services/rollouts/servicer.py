@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,10 @@ from retrograde.runtime.errors import InvalidInputError
 from retrograde.v1 import rollouts_service_pb2 as pb
 from retrograde.v1.rollouts_service_pb2_grpc import RolloutsServiceServicer
 from retrograde.wire.clients import InferenceClient
-from retrograde.wire.convert_rollout import rollout_group_to_proto
-from services.rollouts.feed import Feeds
-from services.rollouts.metrics import GROUPS, SWAP_SECONDS
+from retrograde.wire.convert_rollout import in_flight_from_proto, rollout_group_to_proto
+from services.rollouts.feeds import Feeds
+from services.rollouts.metrics import SWAP_SECONDS
+from services.rollouts.pulls import Pull
 from services.rollouts.settings import FeedSettings
 
 if TYPE_CHECKING:
@@ -30,11 +32,12 @@ class RolloutsServicer(RolloutsServiceServicer):
 
     async def OpenFeed(self, request: pb.OpenFeedRequest, context: Context) -> pb.OpenFeedResponse:
         """Creates or finds the feed."""
-        feed = await self._feeds.open(request.feed, request.prompts_key, _settings(request.settings_json))
+        settings = _settings(request.settings_json)
+        feed = await self._feeds.open(request.feed, request.prompts_key, settings, request.consumer)
         model = await self._inference.get_model()
         return pb.OpenFeedResponse(
             num_prompts=len(feed.problems),
-            num_acknowledged=len(feed.ledger.used),
+            num_acknowledged=feed.tickets.num_acknowledged,
             policy_version=model.policy_version,
         )
 
@@ -45,21 +48,25 @@ class RolloutsServicer(RolloutsServiceServicer):
         if request.num_groups == 0:
             raise InvalidInputError("num_groups: 0 pulls nothing; ask for at least 1")
         feed = await self._feeds.get(request.feed)
-        async for group in feed.pull(request.num_groups, request.min_policy_version):
-            GROUPS.labels(outcome="delivered").inc()
-            yield pb.PullRolloutsResponse(group=rollout_group_to_proto(group))
+        pull = Pull(request.num_groups, request.min_policy_version, request.consumer, request.max_unacknowledged)
+        async with contextlib.aclosing(feed.pull(pull)) as groups:
+            async for group in groups:
+                yield pb.PullRolloutsResponse(group=rollout_group_to_proto(group))
 
     async def AckRollouts(self, request: pb.AckRolloutsRequest, context: Context) -> pb.AckRolloutsResponse:
         """The groups are used for good."""
         feed = await self._feeds.get(request.feed)
-        num_acknowledged = await feed.acknowledge(request.lease_ids)
-        GROUPS.labels(outcome="acknowledged").inc(len(request.lease_ids))
+        num_acknowledged = await feed.acknowledge(request.lease_ids, request.consumer)
         return pb.AckRolloutsResponse(num_acknowledged=num_acknowledged)
 
     async def PublishPolicy(self, request: pb.PublishPolicyRequest, context: Context) -> pb.PublishPolicyResponse:
-        """Loads the weights into the inference pool."""
-        version, gap_seconds = await self._inference.load_weights(request.checkpoint_key, request.policy_version)
+        """Loads the weights into the inference pool, and counts them as published."""
+        feed = await self._feeds.get(request.feed)
+        version, gap_seconds = await self._inference.load_weights(
+            request.checkpoint_key, request.policy_version, in_flight_from_proto(request.in_flight)
+        )
         SWAP_SECONDS.observe(gap_seconds)
+        await feed.published(version)
         return pb.PublishPolicyResponse(policy_version=version, gap_seconds=gap_seconds)
 
 

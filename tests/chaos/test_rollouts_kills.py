@@ -18,7 +18,8 @@ from retrograde.runtime.adapters import open_store
 from retrograde.runtime.errors import UnavailableError
 from retrograde.runtime.objects import ObjectStore
 from retrograde.tasks.task import load_task
-from services.rollouts.ledger import Ledger, Ticket
+from services.rollouts.ledger import Ledger
+from services.rollouts.tickets import Ticket, Tickets
 from services.trainer.job.feed import GrpcFeed
 from services.trainer.job.settings import GrpoJobSettings
 from services.trainer.stages.stage import problems_to_bytes
@@ -108,9 +109,9 @@ def test_every_prompt_is_used_once(feed: tuple[GrpcFeed, Watchman, ObjectStore])
         groups = rollouts.pull(NUM_GROUPS, 0)
         patiently(lambda groups=groups: rollouts.ack([group.lease_id for group in groups]))  # type: ignore[misc]
         used += [group.id for group in groups]
-    ledger = Ledger(store, FEED, NUM_PROMPTS)
+    ledger = Ledger(store, FEED, Tickets(NUM_PROMPTS))
     ledger.replay()
     assert watchman.service.died_at == list(ROLLOUTS)
     assert len(used) == 2 * NUM_PROMPTS
     assert sorted(used) == [Ticket(epoch, place).id for epoch in range(2) for place in range(NUM_PROMPTS)]
-    assert {ticket.id for ticket in ledger.used} == set(used)
+    assert {ticket.id for ticket in ledger.tickets.used} == set(used)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from retrograde.v1 import inference_service_pb2 as _inference_service_pb2
 from retrograde.v1 import rollout_pb2 as _rollout_pb2
 import builtins as _builtins
 import sys
@@ -181,19 +182,23 @@ class PublishPolicyRequest(_message.Message):
     FEED_FIELD_NUMBER: _builtins.int
     CHECKPOINT_KEY_FIELD_NUMBER: _builtins.int
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
     feed: _builtins.str
     checkpoint_key: _builtins.str
     policy_version: _builtins.int
+    in_flight: _inference_service_pb2.InFlight.ValueType
+    """What becomes of requests that run meanwhile. Samples that go on carry the first and the last version."""
     def __init__(
         self,
         *,
         feed: _builtins.str = ...,
         checkpoint_key: _builtins.str = ...,
         policy_version: _builtins.int = ...,
+        in_flight: _inference_service_pb2.InFlight.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_key", b"checkpoint_key", "feed", b"feed", "policy_version", b"policy_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint_key", b"checkpoint_key", "feed", b"feed", "in_flight", b"in_flight", "policy_version", b"policy_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -237,10 +237,18 @@ class RolloutsClient(ServiceClient):
         request = rollouts_pb2.AckRolloutsRequest(feed=feed, lease_ids=lease_ids, consumer=consumer)
         return (await self._call(RolloutsServiceStub(self._channel).AckRollouts, request)).num_acknowledged
 
-    async def publish_policy(self, feed: str, checkpoint_key: str, policy_version: int = 0) -> tuple[int, float]:
-        """Samples come from this checkpoint from now on. Returns (policy version, seconds requests waited)."""
+    async def publish_policy(
+        self, feed: str, checkpoint_key: str, policy_version: int = 0, *, in_flight: InFlight | None = None
+    ) -> tuple[int, float]:
+        """Samples come from this checkpoint from now on. Returns (policy version, seconds requests waited).
+
+        `in_flight` says what becomes of running requests; None leaves it to the inference service's settings.
+        """
         request = rollouts_pb2.PublishPolicyRequest(
-            feed=feed, checkpoint_key=checkpoint_key, policy_version=policy_version
+            feed=feed,
+            checkpoint_key=checkpoint_key,
+            policy_version=policy_version,
+            in_flight=in_flight_to_proto(in_flight),
         )
         response = await self._call(RolloutsServiceStub(self._channel).PublishPolicy, request)
         return response.policy_version, response.gap_seconds
@@ -249,9 +257,12 @@ class RolloutsClient(ServiceClient):
 class TrainerClient(ServiceClient):
     """Runs and their stages."""
 
-    async def create_run(self, run_id: str, recipe_yaml: str) -> run_pb2.Run:
-        """Creates the run, or finds it. Raises ConflictError for another recipe under the same id."""
-        request = trainer_pb2.CreateRunRequest(run_id=run_id, recipe_yaml=recipe_yaml)
+    async def create_run(self, run_id: str, recipe_yaml: str, by: str = "") -> run_pb2.Run:
+        """Creates the run, or finds it. Raises ConflictError for another recipe under the same id.
+
+        `by` is who asks, for the run's history; "" is this client's address.
+        """
+        request = trainer_pb2.CreateRunRequest(run_id=run_id, recipe_yaml=recipe_yaml, by=by)
         return (await self._call(TrainerServiceStub(self._channel).CreateRun, request)).run
 
     async def get_run(self, run_id: str) -> run_pb2.Run:
@@ -259,14 +270,14 @@ class TrainerClient(ServiceClient):
         request = trainer_pb2.GetRunRequest(run_id=run_id)
         return (await self._call(TrainerServiceStub(self._channel).GetRun, request)).run
 
-    async def list_runs(self) -> list[run_pb2.Run]:
-        """All runs of the store, newest first."""
-        response = await self._call(TrainerServiceStub(self._channel).ListRuns, trainer_pb2.ListRunsRequest())
-        return list(response.runs)
+    async def list_runs(self, state: run_pb2.RunState.ValueType = run_pb2.RUN_STATE_UNSPECIFIED) -> list[run_pb2.Run]:
+        """All runs of the store in that state, newest first; unspecified: in any."""
+        request = trainer_pb2.ListRunsRequest(state=state)
+        return list((await self._call(TrainerServiceStub(self._channel).ListRuns, request)).runs)
 
-    async def cancel_run(self, run_id: str) -> run_pb2.Run:
-        """Stops the run where it is; its artifacts stay."""
-        request = trainer_pb2.CancelRunRequest(run_id=run_id)
+    async def cancel_run(self, run_id: str, by: str = "") -> run_pb2.Run:
+        """Stops the run where it is, and its jobs; its artifacts stay."""
+        request = trainer_pb2.CancelRunRequest(run_id=run_id, by=by)
         return (await self._call(TrainerServiceStub(self._channel).CancelRun, request)).run
 
     async def watch_run(self, run_id: str) -> AsyncIterator[run_pb2.Run]:
@@ -274,3 +285,8 @@ class TrainerClient(ServiceClient):
         request = trainer_pb2.WatchRunRequest(run_id=run_id)
         async for message in self._stream(TrainerServiceStub(self._channel).WatchRun, request):
             yield message.run
+
+    async def run_history(self, run_id: str) -> list[run_pb2.RunEvent]:
+        """All that happened to the run, in order. Raises NotFoundError."""
+        request = trainer_pb2.GetRunHistoryRequest(run_id=run_id)
+        return list((await self._call(TrainerServiceStub(self._channel).GetRunHistory, request)).events)

@@ -1,0 +1,32 @@
+"""Open streams, and who of those in line gets how much of what is ready."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(slots=True, eq=False)
+class Pull:
+    """What one open stream still wants."""
+
+    num_groups: int
+    min_policy_version: int = 0
+    consumer: str = ""
+    max_unacknowledged: int = 0
+    session: int = 0
+    error: Exception | None = None
+
+    def room(self, num_held: int) -> int:
+        """How many groups it may still be given, while its consumer holds `num_held`."""
+        if not self.max_unacknowledged:
+            return self.num_groups
+        return max(0, min(self.num_groups, self.max_unacknowledged - num_held))
+
+
+def share(pull: Pull, line: Sequence[Pull], num_ready: int, room: Callable[[Pull], int]) -> int:
+    """How many of `num_ready` groups are for `pull`: all who have room get alike, those before it first."""
+    able = [each for each in line if each is pull or room(each)]
+    place = able.index(pull)
+    return max(0, min(math.ceil((num_ready - place) / (len(able) - place)), room(pull)))
