@@ -158,7 +158,7 @@ def resident_bytes() -> int:
 def test_a_long_outage_leaves_neither_memory_nor_threads_behind(
     own_kafka: KafkaServer, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Forty publishes of half a megabyte that fail, each with a new producer, and forty joins: 8 MiB and no thread."""
+    """Forty publishes of half a megabyte and forty joins fail: no thread is left, and no more than 8 MiB."""
     broker.publish(TOPIC, "k", b"1")
     own_kafka.kill()
     monkeypatch.setattr(kafka_broker, "PUBLISH_SECONDS", 0.2)
