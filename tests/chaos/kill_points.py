@@ -92,6 +92,25 @@ ROLLOUTS = (
     "SIGKILL before ack",
     "SIGKILL after ack",  # noted, and not answered
 )
+INFERENCE = (
+    "SIGKILL before serve",
+    "SIGKILL before GET manifest",
+    "SIGKILL after GET manifest",  # known, and nothing of it fetched
+    "SIGKILL before GET model.safetensors",
+    "SIGKILL after GET model.safetensors",  # in the midst of fetching
+    "SIGKILL after prepare",  # on the disk, and not published
+    "SIGKILL before PUT current.json",
+    "SIGKILL half PUT current.json",
+    "SIGKILL after PUT current.json",  # published, and requests run on
+    "SIGKILL before load",  # requests wait
+    "SIGKILL after load",  # in the engine, and not served
+    "SIGKILL after swap",  # served, and whoever asked for it was not answered
+    "SIGKILL before draw",
+    "SIGKILL after token 100",  # in the midst of answers
+    "SIGKILL after draw 60",  # answered by the engine only
+    "SIGTERM before draw 40; SIGKILL before close",  # told to stop in the midst of answers, and drained
+    "SIGTERM before load; SIGKILL before close",  # told to stop in the midst of a swap
+)
 JOB = (
     "SIGKILL after GET manifest",  # of the checkpoint it starts from
     "SIGKILL after GET datasets",
@@ -108,4 +127,25 @@ JOB = (
     "SIGKILL after PUT checkpoints 2",
     "SIGKILL after DELETE state",
 )
+GRPO = (
+    "SIGKILL after GET manifest",  # of the checkpoint it starts from
+    "SIGKILL before asking",  # its weights are served
+    "SIGKILL before pull",
+    "SIGKILL after pull",  # groups are held, and not trained on
+    "SIGKILL half PUT policies",  # the weights of the first step
+    "SIGKILL after PUT policies",
+    "SIGKILL before asking 2",  # they are served
+    "SIGKILL before PUT steps",
+    "SIGKILL after PUT steps 2",  # trained on, and in no save
+    "SIGKILL half PUT state",  # mid-checkpoint, in all of these
+    "SIGKILL before PUT complete",
+    "SIGKILL after PUT complete",  # saved, and not acknowledged
+    "SIGKILL before ack",
+    "SIGKILL after ack",
+    "SIGKILL after DELETE policies",  # those nobody will load again
+    "SIGKILL half PUT checkpoints",  # the weights it ends with
+    "SIGKILL after PUT checkpoints 2",
+    "SIGKILL after DELETE state",
+)
+GRPO_IN_SHORT = ("SIGKILL after pull", "SIGKILL after PUT complete")
 PLANS = {"search": SEARCH, "rewriter": REWRITER, "trainer": TRAINER, "verifier": VERIFIER}

@@ -43,11 +43,24 @@ METHODS = {
         ("retrograde.sandbox.worker", "Worker._watch", "grading"),  # a child has the chunk
         ("retrograde.sandbox.pool", "Pool.__aexit__", "close"),
     ),
+    "tests.chaos.scripted_inference": (
+        ("services.inference.weights", "Checkpoints.prepare", "prepare"),
+        ("services.inference.swaps", "Swaps._load", "load"),
+        ("services.inference.swaps", "Swaps._swap", "swap"),
+        ("tests.unit.inference.fakes_inference", "FakeEngine.generate", "draw"),
+        ("tests.unit.inference.fakes_inference", "FakeEngine.turn", "token"),
+        ("retrograde.runtime.process", "Process.__aexit__", "close"),
+    ),
     "services.rollouts": (
         ("services.rollouts.servicer", "RolloutsServicer.OpenFeed", "open"),
         ("services.rollouts.feed", "Feed._sample", "sample"),
         ("services.rollouts.feed", "Feed._lease", "lease"),
         ("services.rollouts.servicer", "RolloutsServicer.AckRollouts", "ack"),
+    ),
+    "tests.chaos.grpo_job": (
+        ("services.trainer.job.ahead", "PullAhead.published", "asking"),  # for groups of the new policy
+        ("services.trainer.job.groups", "Ledger.pull", "pull"),
+        ("services.trainer.job.groups", "Ledger.covered", "ack"),
     ),
 }
 

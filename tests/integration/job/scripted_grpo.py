@@ -39,12 +39,11 @@ class SamplingScript:
         self._group_size = group_size
         self._version = 0
         self._next = 0
-        self._acknowledged: list[int] = []
+        self._acknowledged: list[int] = json.loads(self._tickets.read_text()) if self._tickets.exists() else []
 
     def open(self) -> None:
-        """Finds what was acknowledged in an earlier life; the rest is free again."""
-        if self._tickets.exists():
-            self._acknowledged = json.loads(self._tickets.read_text())
+        """What was not acknowledged is free again."""
+        self._next = 0
 
     def publish(self, checkpoint_key: str) -> int:
         """Loads the weights from the store."""
@@ -62,10 +61,8 @@ class SamplingScript:
         return [self._sample(ticket) for ticket in free[:num_groups]]
 
     def ack(self, lease_ids: Sequence[str]) -> None:
-        """Kept in the file; refuses what is acknowledged already."""
-        tickets = [int(lease_id) for lease_id in lease_ids]
-        assert not set(tickets) & set(self._acknowledged)
-        self._acknowledged += tickets
+        """Kept in the file; those that are acknowledged already are fine."""
+        self._acknowledged += [int(lease) for lease in lease_ids if int(lease) not in self._acknowledged]
         self._tickets.write_text(json.dumps(self._acknowledged))
 
     def interrupt(self) -> None:
