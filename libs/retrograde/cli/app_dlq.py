@@ -10,11 +10,13 @@ from typing import Annotated
 import typer
 
 from retrograde.cli.app import app, results
+from retrograde.cli.found_run import existing_file
 from retrograde.cli.letters import choose, letter_row, letter_view, letters_view
 from retrograde.runtime import dead_letters
 from retrograde.runtime.adapters import open_broker
 from retrograde.runtime.broker import DLQ_SUFFIX, Broker, Message
-from retrograde.runtime.errors import InvalidInputError
+from retrograde.runtime.errors import InvalidInputError, NotFoundError
+from retrograde.wire.topics import MESSAGE_TYPES
 
 dlq = typer.Typer(
     help="Dead letters: messages that were given up, open until they are replayed or dropped.", no_args_is_help=True
@@ -33,8 +35,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 @dlq.command("list", epilog="Example: `retrograde dlq list --broker sqlite:///srv/broker.db retrograde.problems.v1`")
 def list_(topic: Topic, *, broker: BrokerUrl, as_json: AsJson = False) -> None:
     """Lists the open letters of TOPIC: where they lie, their keys, since when, how often tried and why given up."""
-    with closing(open_broker(broker)) as opened:
-        letters = dead_letters.open_letters(opened, _plain(topic))
+    with _opened(broker) as opened:
+        letters = _letters(opened, topic)
     if as_json:
         for letter in letters:
             typer.echo(json.dumps(letter_row(letter), ensure_ascii=False))
@@ -45,8 +47,8 @@ def list_(topic: Topic, *, broker: BrokerUrl, as_json: AsJson = False) -> None:
 @dlq.command(epilog="Example: `retrograde dlq show --broker sqlite:///srv/broker.db retrograde.problems.v1 3:0`")
 def show(topic: Topic, place: Annotated[str, typer.Argument(metavar="PARTITION:OFFSET")], *, broker: BrokerUrl) -> None:
     """Shows one letter: all its headers, and its value decoded if the topic's type is known, else in hex."""
-    with closing(open_broker(broker)) as opened:
-        (letter,) = choose(dead_letters.open_letters(opened, _plain(topic)), [place], "", everything=False)
+    with _opened(broker) as opened:
+        (letter,) = choose(_letters(opened, topic), [place], "", everything=False)
     typer.echo(letter_view(_plain(topic), letter))
 
 
@@ -81,8 +83,8 @@ def _each(
     done: str,
 ) -> None:
     """Acts on the letters that were chosen, and says so after each; without `act` says what would be done."""
-    with closing(open_broker(url)) as broker:
-        for letter in _chosen(broker, _plain(topic), places or [], key, all_=all_):
+    with _opened(url) as broker:
+        for letter in _chosen(broker, topic, places or [], key, all_=all_):
             if act:
                 act(broker, _plain(topic), letter)
             typer.echo(f"{done if act else f'would be {done}'}: {dead_letters.place_of(letter)} {letter.key}")
@@ -91,7 +93,23 @@ def _each(
 def _chosen(broker: Broker, topic: str, places: list[str], key: str, *, all_: bool) -> Iterator[Message]:
     if sum(map(bool, (places, key, all_))) != 1:
         raise typer.BadParameter("name letters by PARTITION:OFFSET, or by --key, or take --all", param_hint="letters")
-    yield from choose(dead_letters.open_letters(broker, topic), places, key, everything=all_)
+    yield from choose(_letters(broker, topic), places, key, everything=all_)
+
+
+def _opened(url: str) -> closing[Broker]:
+    return closing(open_broker(existing_file("--broker", url)))
+
+
+def _letters(broker: Broker, topic: str) -> list[Message]:
+    """The open letters. Raises NotFoundError in the terms of whoever typed the topic."""
+    plain = _plain(topic)
+    try:
+        return dead_letters.open_letters(broker, plain)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"TOPIC: {plain!r} has no dead letters in this broker, nor ever had any: nobody works on a topic of that "
+            f"name there; those of the platform are {', '.join(sorted(MESSAGE_TYPES))}"
+        ) from error
 
 
 def _plain(topic: str) -> str:

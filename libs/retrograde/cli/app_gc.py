@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from retrograde.cli.app import app
+from retrograde.cli.found_run import existing_file
 from retrograde.cli.garbage import Garbage, clear, ended_run, find, idle_seconds, seconds_of
 from retrograde.runtime.adapters import open_store
 
@@ -30,7 +31,7 @@ def gc(
     still be continued, from the last tree or training that it finished; after --keep-report it cannot. A run that has
     not ended is refused before anything is touched. Interrupted, the same command goes on.
     """
-    opened, seconds = open_store(store), seconds_of(older_than)
+    opened, seconds = open_store(existing_file("--store", store)), seconds_of(older_than)
     runs = [ended_run(opened, run_id) for run_id in run_ids]
     for run_id, run in zip(run_ids, runs, strict=True):
         if idle_seconds(run) < seconds:
@@ -48,6 +49,6 @@ def _tell(garbage: Garbage, what: str) -> None:
         num_bytes = sum(listed.num_bytes for listed in objects)
         typer.echo(f"{garbage.run_id}: {kind}: {len(objects):,} objects, {num_bytes:,} bytes {what}")
     if garbage.half_uploads:
-        typer.echo(f"{garbage.run_id}: half uploads: {len(garbage.half_uploads):,} {what}")
+        typer.echo(f"{garbage.run_id}: half uploads: {len(garbage.half_uploads):,} {what}, of unknown size")
     if not garbage.objects and not garbage.half_uploads:
         typer.echo(f"{garbage.run_id}: nothing to clear")

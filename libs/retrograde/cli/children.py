@@ -106,11 +106,16 @@ class Child:
 
     def last_words(self) -> str:
         """The end of its log."""
-        try:
-            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return ""
-        return "\n".join(lines[-_LAST_LINES:])
+        return last_words(self.log)
+
+
+def last_words(log: Path) -> str:
+    """The end of a log; "" where there is none."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(lines[-_LAST_LINES:])
 
 
 def end_left_over(config: Path, grace_seconds: float) -> bool:

@@ -13,10 +13,10 @@ async def run_lines(trainer: str) -> list[str]:
     """What `host:port` says of its runs; one line that says why when it does not answer."""
     async with TrainerClient(trainer, patience_seconds=_PATIENCE_SECONDS, deadline_seconds=_PATIENCE_SECONDS) as client:
         try:
-            runs = await client.list_runs()
+            runs = await client.list_runs(run_pb2.RUN_STATE_RUNNING)
         except RetrogradeError as error:
             return [f"runs: the trainer does not answer: {error}"]
-    return [_line(run) for run in runs if run.state == run_pb2.RUN_STATE_RUNNING]
+    return [_line(run) for run in runs]
 
 
 def _line(run: run_pb2.Run) -> str:

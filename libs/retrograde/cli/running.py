@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -140,7 +141,7 @@ async def _follow(address: str, recipe: Recipe, run_id: str, console: Console) -
     async with TrainerClient(address) as trainer:
         with RunProgress(console) as progress:
             while True:
-                await trainer.create_run(run_id, recipe_yaml)
+                await trainer.create_run(run_id, recipe_yaml, by=getpass.getuser())
                 try:
                     async for run in trainer.watch_run(run_id):
                         progress.show(run)

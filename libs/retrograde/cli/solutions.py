@@ -13,9 +13,10 @@ from typing import Any
 
 from retrograde.core.problem import Problem
 from retrograde.core.solution import Solution
+from retrograde.interop.verl import problem_row
 from retrograde.runtime.errors import InvalidInputError
 from retrograde.runtime.objects import ObjectStore
-from retrograde.tasks.task import Task, load_task
+from retrograde.tasks.task import load_task
 from retrograde.v1 import solution_pb2
 from retrograde.wire.convert_solution import solution_set_from_proto
 
@@ -82,7 +83,7 @@ def export_verl(solutions: Sequence[Solution], problems: dict[str, list[Problem]
     target.mkdir(parents=True, exist_ok=True)
     _parquet([_verl_sft_row(solution) for solution in solutions], target / "sft.parquet")
     for split, listed in problems.items():
-        rows = [_verl_row(problem, split, index) for index, problem in enumerate(listed)]
+        rows = [problem_row(problem, split, index) for index, problem in enumerate(listed)]
         _parquet(rows, target / f"{split}.parquet")
     return len(solutions) + sum(map(len, problems.values()))
 
@@ -93,17 +94,6 @@ def _verl_sft_row(solution: Solution) -> dict[str, Any]:
         "prompt": solution.prompt,
         "response": solution.completion,
         "extra_info": {"id": solution.id, "kind": solution.kind.value, "tree_key": solution.trace.tree_key},
-    }
-
-
-def _verl_row(problem: Problem, split: str, index: int) -> dict[str, Any]:
-    task: Task = load_task(problem.task)
-    return {
-        "data_source": f"retrograde/{problem.task}",
-        "prompt": [{"role": "user", "content": task.prompt(problem)}],
-        "ability": problem.task,
-        "reward_model": {"style": "rule", "ground_truth": problem.gold},
-        "extra_info": {"split": split, "index": index, "id": problem.id},
     }
 
 

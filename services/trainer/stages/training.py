@@ -8,13 +8,14 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from retrograde.analysis.job_steps import JobSteps
 from retrograde.core.problem import Cost
 from retrograde.core.settings import RlSettings
 from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.errors import InvalidInputError
 from services.trainer.jobs import run_job
 from services.trainer.launch import Job
-from services.trainer.stages.job_steps import JobSteps, hide, show
+from services.trainer.stages.job_gauges import hide, show
 from services.trainer.stages.stage import Progress, RunContext
 
 _LOOK_EVERY_SECONDS = 1.0

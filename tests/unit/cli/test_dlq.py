@@ -120,6 +120,7 @@ def test_a_wrong_choice_is_refused(broker: Broker, dlq: Command, arguments: tupl
     assert len(open_letters(broker, PROBLEMS_TOPIC)) == 3
 
 
+@pytest.mark.usefixtures("broker")
 def test_a_dead_letter_topic_is_not_taken_for_its_topic(dlq: Command) -> None:
     """TOPIC.dlq is refused with the topic to write."""
     status, _, error = dlq("list", topic=PROBLEMS_TOPIC + ".dlq")
@@ -130,3 +131,20 @@ def test_a_key_cannot_draw_on_the_terminal() -> None:
     """Escape sequences and markup of a key are shown as text."""
     table = letters_view("t", [Message("t.dlq", 0, 0, "\x1b[2J[red]k", b"")])
     assert list(table.columns[1].cells) == ["\\x1b\\[2J\\[red]k"]
+
+
+def test_a_broker_file_that_is_not_there_is_refused_and_not_made(tmp_path: Path, url: str, dlq: Command) -> None:
+    """The error names the option and the path; no empty file is left under a misspelt name."""
+    status, _, told = dlq("list")
+    assert (status, told) == (2, f"error: --broker: {url.removeprefix('sqlite://')} does not exist; correct the path\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("broker")
+def test_an_unknown_topic_is_told_with_the_known_ones(dlq: Command) -> None:
+    """In the words of whoever typed it: no advice for programmers."""
+    status, _, told = dlq("list", topic="retrograde.problem.v1")
+    assert status == 2
+    assert "TOPIC: 'retrograde.problem.v1' has no dead letters" in told
+    assert PROBLEMS_TOPIC in told
+    assert "create_topic" not in told

@@ -45,7 +45,7 @@ def test_verl_columns(tmp_path: Path) -> None:
         "prompt": [{"role": "user", "content": "Numbers: 1 2, target: 3.\nSolution:\n"}],
         "ability": "countdown",
         "reward_model": {"style": "rule", "ground_truth": "3"},
-        "extra_info": {"split": "rl", "index": 0, "id": "p"},
+        "extra_info": {"split": "rl", "index": 0, "id": "p", "statement": problem.statement, "source": "", "level": ""},
     }
     (taught,) = parquet.read_table(tmp_path / "sft.parquet").to_pylist()
     assert taught["response"] == " 2 + 1 = 3: yes\n"

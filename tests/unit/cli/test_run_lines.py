@@ -31,10 +31,10 @@ PROBLEMS = run_pb2.Stage(name="problems", state=run_pb2.RUN_STATE_SUCCEEDED, don
 class Trainer(TrainerServiceServicer):
     """Knows three runs."""
 
-    async def ListRuns(self, _request: object, _context: object) -> pb.ListRunsResponse:
+    async def ListRuns(self, request: pb.ListRunsRequest, _context: object) -> pb.ListRunsResponse:
         running, succeeded = run_pb2.RUN_STATE_RUNNING, run_pb2.RUN_STATE_SUCCEEDED
         runs = [run("a", running, PROBLEMS, SEARCHING), run("b", succeeded, PROBLEMS), run("c", running, PROBLEMS)]
-        return pb.ListRunsResponse(runs=runs)
+        return pb.ListRunsResponse(runs=[each for each in runs if each.state == request.state])
 
 
 @pytest.fixture

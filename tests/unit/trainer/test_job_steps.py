@@ -7,7 +7,8 @@ import json
 import pytest
 from prometheus_client import REGISTRY
 
-from services.trainer.stages.job_steps import JobSteps, hide, show
+from retrograde.analysis.job_steps import JobSteps
+from services.trainer.stages.job_gauges import hide, show
 from tests.unit.search.search_fakes import MemoryStore
 
 STEP = {

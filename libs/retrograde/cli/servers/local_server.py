@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from retrograde.cli.children import Identity
+from retrograde.cli.children import Identity, last_words
 from retrograde.cli.topology import free_ports, is_free
 from retrograde.runtime.errors import UnavailableError
 from retrograde.runtime.lifeline import die_with_parent
@@ -25,7 +25,6 @@ HOST = "127.0.0.1"
 START_SECONDS = 120.0
 _STOP_SECONDS = 30.0
 _LOOK_EVERY_SECONDS = 0.1
-_LAST_LINES = 12
 
 
 class LocalServer:
@@ -119,11 +118,7 @@ class LocalServer:
 
     def last_words(self) -> str:
         """The end of its log."""
-        try:
-            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return ""
-        return "\n".join(lines[-_LAST_LINES:])
+        return last_words(self.log)
 
     def prepare(self) -> None:
         """Makes what it needs before it starts."""

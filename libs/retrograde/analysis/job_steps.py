@@ -1,4 +1,4 @@
-"""The steps of a training job as the controller sees them: read from the store, told in one line and as gauges."""
+"""The steps of a training job while it works: read from the store as they come, and told in one line."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import json
 import statistics
 from collections.abc import Mapping
 
-from prometheus_client import Gauge
-
 from retrograde.analysis.tables import duration
 from retrograde.core.problem import Cost
-from retrograde.runtime import metrics
 from retrograde.runtime.objects import ObjectStore
 
-_WINDOW_STEPS = 10
+WINDOW_STEPS = 10
 _TOLD = {
     "reward": ("reward", ".3f"),
     "loss": ("loss", ".3g"),
@@ -21,27 +18,6 @@ _TOLD = {
     "backtracks": ("backtracks", ".2f"),
     "policy_lag/mean": ("lag", ".2g"),
 }
-
-
-def _gauge(quantity: str, help_text: str) -> Gauge:
-    return metrics.gauge("trainer", f"job_{quantity}", f"{help_text}, at a job's latest step", ("job",))
-
-
-_GAUGES = {
-    "step": _gauge("step", "Optimiser steps done"),
-    "loss": _gauge("loss", "Loss"),
-    "reward": _gauge("reward", "Mean reward"),
-    "kl": _gauge("kl_nats", "Divergence from the reference"),
-    "entropy": _gauge("entropy_nats", "Entropy"),
-    "grad_norm": _gauge("grad_norm", "Norm of the gradient"),
-    "learning_rate": _gauge("learning_rate", "Learning rate"),
-    "completions/mean_length": _gauge("completion_tokens", "Mean tokens of a completion"),
-    "backtracks": _gauge("backtracks", "Mean backtracks of a completion"),
-    "policy_lag/mean": _gauge("policy_lag_versions", "Policy versions between sampling and training, mean"),
-    "step_seconds": _gauge("step_seconds", "Seconds of a step"),
-    "wait_seconds": _gauge("wait_seconds", "Seconds of a step in which the trainer waited for rollouts"),
-}
-_TOKENS_PER_SECOND = _gauge("tokens_per_second", f"Tokens trained on a second, over {_WINDOW_STEPS} steps")
 
 
 class JobSteps:
@@ -66,7 +42,7 @@ class JobSteps:
             return ""
         latest = self.values[-1]
         told = [f"{name} {latest[key]:{form}}" for key, (name, form) in _TOLD.items() if key in latest]
-        seconds = statistics.fmean(step.get("step_seconds", 0.0) for step in self.values[-_WINDOW_STEPS:])
+        seconds = statistics.fmean(step.get("step_seconds", 0.0) for step in self.values[-WINDOW_STEPS:])
         left = (latest.get("num_steps", 0) - len(self.values)) * seconds
         rate = self.tokens_per_second()
         told += [f"{rate:,.0f} tokens/s"] if rate else []
@@ -74,7 +50,7 @@ class JobSteps:
 
     def tokens_per_second(self) -> float:
         """Over the last steps; 0 where they do not say."""
-        window = self.values[-_WINDOW_STEPS:]
+        window = self.values[-WINDOW_STEPS:]
         tokens = sum(step.get("generated_tokens", step.get("num_tokens", 0)) for step in window)
         seconds = sum(step.get("step_seconds", 0.0) for step in window)
         return tokens / seconds if seconds > 0 else 0.0
@@ -88,18 +64,3 @@ class JobSteps:
             cost.verifier_calls += int(step.get("verifier_calls", 0))
             cost.accelerator_seconds += float(step.get("step_seconds", 0.0))
         return cost
-
-
-def show(job: str, steps: JobSteps) -> None:
-    """Sets the gauges of `job` to its latest step. Of two runs with a job of one name the later one shows."""
-    if steps.values:
-        for key, each in _GAUGES.items():
-            if key in steps.values[-1]:
-                each.labels(job).set(steps.values[-1][key])
-        _TOKENS_PER_SECOND.labels(job).set(steps.tokens_per_second())
-
-
-def hide(job: str) -> None:
-    """Takes the gauges of a job away that works no more."""
-    for each in (*_GAUGES.values(), _TOKENS_PER_SECOND):
-        each.remove(job)

@@ -1,0 +1,44 @@
+"""The latest step of each job at work as gauges, under the job's name: `astro_rl`, `direct_sft`."""
+
+from __future__ import annotations
+
+from prometheus_client import Gauge
+
+from retrograde.analysis.job_steps import WINDOW_STEPS, JobSteps
+from retrograde.runtime import metrics
+
+
+def _gauge(quantity: str, help_text: str) -> Gauge:
+    return metrics.gauge("trainer", f"job_{quantity}", f"{help_text}, at a job's latest step", ("job",))
+
+
+_GAUGES = {
+    "step": _gauge("step", "Optimiser steps done"),
+    "loss": _gauge("loss", "Loss"),
+    "reward": _gauge("reward", "Mean reward"),
+    "kl": _gauge("kl_nats", "Divergence from the reference"),
+    "entropy": _gauge("entropy_nats", "Entropy"),
+    "grad_norm": _gauge("grad_norm", "Norm of the gradient"),
+    "learning_rate": _gauge("learning_rate", "Learning rate"),
+    "completions/mean_length": _gauge("completion_tokens", "Mean tokens of a completion"),
+    "backtracks": _gauge("backtracks", "Mean backtracks of a completion"),
+    "policy_lag/mean": _gauge("policy_lag_versions", "Policy versions between sampling and training, mean"),
+    "step_seconds": _gauge("step_seconds", "Seconds of a step"),
+    "wait_seconds": _gauge("wait_seconds", "Seconds of a step in which the trainer waited for rollouts"),
+}
+_TOKENS_PER_SECOND = _gauge("tokens_per_second", f"Tokens trained on a second, over {WINDOW_STEPS} steps")
+
+
+def show(job: str, steps: JobSteps) -> None:
+    """Sets the gauges of `job` to its latest step. Of two runs with a job of one name the later one shows."""
+    if steps.values:
+        for key, each in _GAUGES.items():
+            if key in steps.values[-1]:
+                each.labels(job).set(steps.values[-1][key])
+        _TOKENS_PER_SECOND.labels(job).set(steps.tokens_per_second())
+
+
+def hide(job: str) -> None:
+    """Takes the gauges of a job away that works no more."""
+    for each in (*_GAUGES.values(), _TOKENS_PER_SECOND):
+        each.remove(job)
