@@ -29,14 +29,16 @@ _OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
+AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+"""The service is not there, or ended the call as it left: ask again."""
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
 
 
 def domain_error(error: grpc.aio.AioRpcError) -> RetrogradeError:
-    """The error the service raised, as its own class again; a missed deadline is UnavailableError."""
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return UnavailableError(error.details() or "deadline exceeded")
+    """The error the service raised, as its own class; UnavailableError when it was late, or ended the call and left."""
+    if error.code() in {grpc.StatusCode.DEADLINE_EXCEEDED, *AWAY}:
+        return UnavailableError(error.details() or error.code().name.lower())
     return BY_CODE.get(error.code(), RetrogradeError)(error.details() or error.code().name.lower())
 
 
@@ -59,7 +61,7 @@ async def patiently(attempt: Callable[[], Awaitable[T]], patience_seconds: float
         try:
             return await attempt()
         except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE or clock() + pause > give_up:
+            if error.code() not in AWAY or clock() + pause > give_up:
                 raise domain_error(error) from error
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

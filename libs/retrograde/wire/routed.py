@@ -21,7 +21,7 @@ import grpc
 
 from retrograde.runtime import metrics
 from retrograde.runtime.errors import RetrogradeError, UnavailableError
-from retrograde.wire.channel import domain_error, metadata, patiently
+from retrograde.wire.channel import AWAY, domain_error, metadata, patiently
 from retrograde.wire.replicas import RESOLVE_SECONDS, Replicas, Resolve, resolve_name
 from retrograde.wire.routing import Routes, Spill
 
@@ -34,7 +34,6 @@ Ids = tuple[tuple[str, str], ...]
 
 RETRIED = metrics.counter("routing", "retried_calls_total", "Calls sent again to another replica")
 
-_AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 _REFUSED = {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 
@@ -105,7 +104,7 @@ class RoutedClient:
 
     def _note(self, address: str, error: grpc.aio.AioRpcError, refusals: dict[str, grpc.aio.AioRpcError]) -> None:
         """Takes note of a failure after which others may be asked; raises any other."""
-        if error.code() in _AWAY:
+        if error.code() in AWAY:
             self._replicas.failed(address, error.details() or error.code().name.lower())
         elif error.code() in _REFUSED:
             refusals[address] = error

@@ -49,9 +49,9 @@ async def serving(servicer: VerifierServiceServicer) -> AsyncIterator[str]:
         await server.stop(None)
 
 
-async def test_unavailable_is_retried() -> None:
-    """A service that was away twice still answers the call."""
-    away = grpc.StatusCode.UNAVAILABLE
+@pytest.mark.parametrize("away", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
+async def test_a_service_that_is_away_is_asked_again(away: grpc.StatusCode) -> None:
+    """A service that was away twice, or ended the call as it left, still answers the call."""
     async with serving(Scripted(away, away, verdict_pb2.VERDICT_CORRECT)) as address, VerifierClient(address) as client:
         assert [grade.verdict for grade in await client.verify([(PROBLEM, "1")])] == [Verdict.CORRECT]
 
