@@ -32,7 +32,7 @@ from retrograde.wire.clients import InferenceClient
 from tools.smollm2 import ensure_model
 
 NUM_RUNNING = 8
-_ASK = Sampling(max_tokens=160)
+_ASK = Sampling(max_tokens=64)
 
 
 class _Swaps:

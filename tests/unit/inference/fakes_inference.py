@@ -61,6 +61,7 @@ class FakeEngine:
 
     max_model_tokens = 16
     num_token_ids = len(VOCABULARY)
+    turn_seconds = 0.0
 
     def __init__(self, folder: Path, pace: int = 3) -> None:
         self.words = Words(FakeTokenizer())
@@ -89,10 +90,14 @@ class FakeEngine:
         completion = Completion(text=">".join(under), token_ids=np.array([1, 2], np.int32))
         return Drawn((completion,) * sampling.n, cached_tokens=1)
 
+    async def turn(self) -> None:
+        """One token's time."""
+        await asyncio.sleep(self.turn_seconds)
+
     async def _draw(self) -> list[str]:
         under = [self.loaded.name]
         for _ in range(self._pace):
-            await asyncio.sleep(0)
+            await self.turn()
             await self.may_answer.wait()
             await self._goes_on.wait()
             under += [self.loaded.name] if self.loaded.name != under[-1] else []
