@@ -44,11 +44,20 @@ StoreChoice = Annotated[
 ]
 
 
+Wandb = Annotated[str, typer.Option("--wandb", metavar="PROJECT", help="Tell W&B the steps of training, too.")]
+Mlflow = Annotated[str, typer.Option("--mlflow", metavar="URI", help="Tell MLflow the steps of training, too.")]
+
+
 class Format(enum.StrEnum):
     """Whose trainer is to read it."""
 
     TRL = "trl"
     VERL = "verl"
+
+
+def tracking_of(wandb: str, mlflow: str) -> dict[str, str]:
+    """The trainer's setting `tracking`."""
+    return {"wandb_project": wandb, "mlflow_uri": mlflow}
 
 
 def console() -> Console:
@@ -71,6 +80,8 @@ def run(
     port_base: PortBase = 0,
     broker: BrokerChoice = None,
     store: StoreChoice = None,
+    wandb: Wandb = "",
+    mlflow: Mlflow = "",
 ) -> None:
     """Runs a recipe from its problems to its report, or continues it.
 
@@ -87,7 +98,8 @@ def run(
     folder.check_room(checked)
     run_id = folder.claim(checked)
     choice = Choice.make(folder.path, broker, store)
-    raise typer.Exit(asyncio.run(run_recipe(checked, folder, run_id, choice, console(), port_base)))
+    work = run_recipe(checked, folder, run_id, choice, console(), port_base, tracking_of(wandb, mlflow))
+    raise typer.Exit(asyncio.run(work))
 
 
 @app.command(epilog="Example: `retrograde report build/demo`")

@@ -11,7 +11,19 @@ import typer
 
 from retrograde.cli import background, checks
 from retrograde.cli import doctor as machine
-from retrograde.cli.app import BrokerChoice, Out, PortBase, RecipePath, StoreChoice, app, console, results
+from retrograde.cli.app import (
+    BrokerChoice,
+    Mlflow,
+    Out,
+    PortBase,
+    RecipePath,
+    StoreChoice,
+    Wandb,
+    app,
+    console,
+    results,
+    tracking_of,
+)
 from retrograde.cli.backends import Choice, running_backends
 from retrograde.cli.run_folder import RunFolder
 from retrograde.cli.run_lines import run_lines
@@ -30,6 +42,8 @@ def up(
     port_base: PortBase = 0,
     broker: BrokerChoice = None,
     store: StoreChoice = None,
+    wandb: Wandb = "",
+    mlflow: Mlflow = "",
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, and stop with Ctrl-C.")] = False,
 ) -> None:
     """Starts all services in the background, serving the recipe's policy."""
@@ -38,9 +52,11 @@ def up(
     choice = Choice.make(folder.path, broker, store)
     if foreground:
         with running_backends(folder.path, choice) as backends:
-            asyncio.run(background.serve(topology_of(checked, folder, backends), port_base))
+            topology = topology_of(checked, folder, backends, tracking_of(wandb, mlflow))
+            asyncio.run(background.serve(topology, port_base))
         return
     arguments = [str(recipe), "--out", str(folder.path), "--port-base", str(port_base)]
+    arguments += ["--wandb", wandb, "--mlflow", mlflow]
     with console().status("starting the services"):
         state = background.start(folder.path, arguments)
     results().print(background.view(folder.path, state))

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import getpass
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import yaml
@@ -65,7 +65,13 @@ class Interrupts:
 
 
 async def run_recipe(
-    recipe: Recipe, folder: RunFolder, run_id: str, choice: Choice, console: Console, port_base: int = 0
+    recipe: Recipe,
+    folder: RunFolder,
+    run_id: str,
+    choice: Choice,
+    console: Console,
+    port_base: int = 0,
+    tracking: Mapping[str, str] | None = None,
 ) -> int:
     """Runs or continues the run; returns the exit status. Raises what made it fail."""
     with running_store(folder.path, choice) as store:
@@ -73,7 +79,7 @@ async def run_recipe(
             await _bring_back(store, folder, run_id, console)
             return 0
         with running_broker(folder.path, choice) as broker:
-            topology = topology_of(recipe, folder, Backends(broker, store))
+            topology = topology_of(recipe, folder, Backends(broker, store), tracking or {})
             supervisor = Supervisor(topology, port_base, lambda line: console.print(line, highlight=False))
             return await _run(supervisor, recipe, folder, run_id, console)
 
@@ -93,9 +99,10 @@ async def _run(supervisor: Supervisor, recipe: Recipe, folder: RunFolder, run_id
     return 0
 
 
-def topology_of(recipe: Recipe, folder: RunFolder, backends: Backends) -> Topology:
-    """All services, serving the recipe's policy."""
-    return Topology(folder.path, backends, recipe.policy.checkpoint, recipe.policy.max_model_tokens, recipe.task)
+def topology_of(recipe: Recipe, folder: RunFolder, backends: Backends, tracking: Mapping[str, str]) -> Topology:
+    """All services, serving the recipe's policy; `tracking` is the trainer's setting of that name."""
+    policy = recipe.policy
+    return Topology(folder.path, backends, policy.checkpoint, policy.max_model_tokens, recipe.task, tracking=tracking)
 
 
 async def _work(supervisor: Supervisor, recipe: Recipe, folder: RunFolder, run_id: str, console: Console) -> None:

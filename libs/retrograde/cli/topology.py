@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,7 @@ class Topology:
     max_model_tokens: int
     task: str = ""
     drain_seconds: float = 10.0
+    tracking: Mapping[str, str] = field(default_factory=dict)
     services: tuple[str, ...] = tuple(name for wave in WAVES for name in wave)
 
     def config_file(self, name: str) -> Path:
@@ -75,7 +76,9 @@ class Topology:
             }
         if name == "verifier" and "." in self.task:  # a task outside retrograde.tasks
             return {"tasks": [self.task]}
-        return {"work_dir": str(self.folder / "work")} if name == "trainer" else {}
+        if name == "trainer":
+            return {"work_dir": str(self.folder / "work"), "tracking": dict(self.tracking)}
+        return {}
 
     def write(self, port_base: int = 0) -> dict[str, str]:
         """Writes every YAML and returns the addresses, host:port by service.

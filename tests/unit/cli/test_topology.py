@@ -32,6 +32,14 @@ def test_every_service_gets_its_own_port_and_its_peers(tmp_path: Path) -> None:
     assert trainer["store"] == f"file://{tmp_path}/store"
 
 
+def test_the_trainer_is_told_who_tracks(tmp_path: Path) -> None:
+    """What `--wandb` and `--mlflow` say reaches the settings of the service."""
+    tracking = {"wandb_project": "astro", "mlflow_uri": ""}
+    Topology(tmp_path, Backends.within(tmp_path), "/model", 256, tracking=tracking).write()
+    told = yaml.safe_load((tmp_path / "services" / "trainer.yaml").read_text("utf-8"))
+    assert TrainerSettings.model_validate(told).tracking.wandb_project == "astro"
+
+
 def test_ports_are_kept_over_restarts(tmp_path: Path) -> None:
     """A second start finds every service where it was."""
     topology = Topology(tmp_path, Backends.within(tmp_path), "/model", 256)

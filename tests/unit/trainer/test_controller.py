@@ -8,15 +8,19 @@ from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 import yaml
 
 from retrograde.core.problem import Cost
 from retrograde.runtime.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from retrograde.v1 import run_pb2
+from retrograde.v1.trainer_service_pb2_grpc import add_TrainerServiceServicer_to_server
+from retrograde.wire.clients import TrainerClient
 from services.trainer.controller import Controller
 from services.trainer.history import History, rebuilt
 from services.trainer.launch import Job, JobHandle, JobState, JobStatus
+from services.trainer.servicer import TrainerServicer
 from services.trainer.stages.stage import Progress, RunContext
 from tests.unit.search.search_fakes import RECIPE, MemoryStore
 
@@ -262,3 +266,24 @@ async def test_an_unknown_run_is_named(trainer: Trainer) -> None:
         for ask in (controller.record("nope"), controller.cancel("nope", "ada"), controller.history("nope")):
             with pytest.raises(NotFoundError, match="run_id: 'nope' is unknown"):
                 await ask
+
+
+async def test_callers_are_named_in_the_history(trainer: Trainer) -> None:
+    """Over gRPC: by the name they give, else by their address; the client reads the history back."""
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    async with trainer.life() as controller:
+        add_TrainerServiceServicer_to_server(TrainerServicer(controller), server)
+        await server.start()
+        async with TrainerClient(f"127.0.0.1:{port}") as client:
+            try:
+                await client.create_run("r", YAML)
+                await until(lambda: trainer.stages[0].at_work == {"r"})
+                await client.cancel_run("r", by="grace")
+                events = await client.run_history("r")
+                states = [(run.id, run.state) for run in await client.list_runs(run_pb2.RUN_STATE_CANCELLED)]
+            finally:
+                await server.stop(0)
+    assert states == [("r", run_pb2.RUN_STATE_CANCELLED)]
+    assert [event.WhichOneof("happened") for event in events] == ["created", "stage_began", "ended"]
+    assert (events[0].by.startswith("ipv4:127.0.0.1:"), events[2].by) == (True, "grace")
