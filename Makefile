@@ -90,7 +90,7 @@ lint: setup ## ruff, and buf over the protos
 	$(BUF) breaking protos --against protos/released.binpb
 
 types: $(STAMP) ## mypy --strict
-	$(BIN)/mypy libs services
+	$(BIN)/mypy libs services examples
 
 layers: $(STAMP) ## which package may import which
 	$(BIN)/lint-imports

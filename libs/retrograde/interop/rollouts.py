@@ -38,10 +38,10 @@ class Rollouts:
         self._patience = patience_seconds
         self._leases: dict[str, str] = {}  # group -> its latest lease, until acknowledged
         self._used: set[str] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=f"rollouts {feed}", daemon=True)
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"rollouts {self.feed}", daemon=True)
         self._thread.start()
         self._client = self._run(self._connect())
         return self

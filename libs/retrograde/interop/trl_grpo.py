@@ -25,10 +25,15 @@ from retrograde.interop.rollouts import Rollouts
 from retrograde.runtime.errors import InvalidInputError, NotFoundError
 from retrograde.runtime.objects import ObjectStore
 
+_NUM_KEPT = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Where the trainer's weights go: `prefix`/<step> in `store`, which the inference pool reads too."""
+    """Where the trainer's weights go: `prefix`/<step> in `store`, which the inference pool reads too.
+
+    The last two are kept.
+    """
 
     store: ObjectStore
     prefix: str
@@ -42,6 +47,7 @@ class GrpoSource:
         self._weights = weights
         self._groups: list[RolloutGroup] = []
         self._published = 0
+        self._keys: list[str] = []
 
     def __enter__(self) -> Self:
         return self
@@ -80,11 +86,18 @@ class GrpoSource:
         with tempfile.TemporaryDirectory() as folder:
             trainer.save_model(folder)  # on every process: it may gather shards
             if trainer.accelerator.is_main_process:
-                key = f"{self._weights.prefix}/{step:06d}"
-                self._weights.store.upload(key, Path(folder))
-                self._rollouts.publish(key)
+                self._upload(self._weights, Path(folder), step)
         trainer.accelerator.wait_for_everyone()
         self._published = step
+
+    def _upload(self, weights: Weights, folder: Path, step: int) -> None:
+        key = f"{weights.prefix}/{step:06d}"
+        weights.store.upload(key, folder)
+        self._rollouts.publish(key)
+        self._keys.append(key)
+        if len(self._keys) > _NUM_KEPT:
+            for old in list(weights.store.list(f"{self._keys.pop(0)}/")):
+                weights.store.delete(old)
 
 
 def columns(groups: Sequence[RolloutGroup], size: int) -> dict[str, list[Any]]:

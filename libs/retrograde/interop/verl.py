@@ -8,6 +8,8 @@ problems of a task that is named for them.
 from __future__ import annotations
 
 import asyncio
+import functools
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,3 +137,14 @@ class Siblings:
             raise NotFoundError(f"feed: {self.rollouts.feed!r} has ended; lower trainer.total_training_steps")
         self._groups += groups
         return agent_loop_outputs(groups[0], self.size)
+
+
+@functools.cache
+def siblings_of_process(address: str, feed: str, prompts_key: str, size: int) -> Siblings:
+    """One for each worker process of verl, which is a consumer of its own; it opens the feed when it is first asked.
+
+    What a worker that died had leased is handed out again when the leases run out.
+    """
+    rollouts = Rollouts(address, feed, consumer=f"verl-{os.getpid()}").__enter__()
+    rollouts.open(prompts_key, group_size=size)
+    return Siblings(rollouts, size)

@@ -43,8 +43,8 @@ def test_ruff() -> None:
 
 
 def test_mypy_strict() -> None:
-    """Libraries and services are typed strictly."""
-    run(BIN / "mypy", "libs", "services")
+    """Libraries, services and examples are typed strictly."""
+    run(BIN / "mypy", "libs", "services", "examples")
 
 
 def test_layers() -> None:

@@ -98,6 +98,20 @@ def test_new_weights_are_published_before_the_next_groups(tmp_path: Path) -> Non
     assert store.get("policies/x/000001/weights") == b"after step 1"
 
 
+def test_the_last_two_weights_are_kept(tmp_path: Path) -> None:
+    """The store does not grow with the steps: what no pool will load again is deleted."""
+    store = open_store(f"file://{tmp_path}")
+    source, trainer = (
+        source_of(ListedRollouts([a_group(name) for name in "abcd"]), Weights(store, "x")),
+        ScriptedTrainer(),
+    )
+    for step in range(4):
+        trainer.state.global_step = step
+        source.rollout([""] * 3, trainer)
+    kept = {key.split("/")[1] for key in store.list("x/")}
+    assert kept == {"000002", "000003"}
+
+
 def test_cut_groups_are_refused() -> None:
     """A process whose batch is no multiple of num_generations would hold parts of groups."""
     with pytest.raises(InvalidInputError, match="4 samples a process are no whole groups"):
