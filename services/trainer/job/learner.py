@@ -33,7 +33,7 @@ class Learner:
         self.ranks = ranks
         self._optimizer = optimizer
         self._gradient_norm = 0.0
-        if engine.zero_optimization_stage() == 0 and not engine.bfloat16_enabled():
+        if engine.zero_optimization_stage() == 0:
             # Without ZeRO the engine clips but does not tell the norm; here gradients are whole and already averaged.
             optimizer.register_step_pre_hook(lambda *_: self._clip(gradient_clip))
 
@@ -115,14 +115,16 @@ def _num_dimensions(parameter: torch.nn.Parameter) -> int:
 
 
 def _engine_config(settings: EngineSettings) -> dict[str, Any]:
-    clips_itself = settings.zero_stage > 0 or settings.dtype == "bf16"
+    half = settings.dtype == "bf16"
+    stage = max(1, settings.zero_stage) if half else settings.zero_stage  # without ZeRO no weights are kept in fp32
     return {
         "train_micro_batch_size_per_gpu": 1,  # nominal: micro-batches are cut by tokens
         "gradient_accumulation_steps": 1,
         "managed_gradient_accumulation": False,  # every call of step() is a step
-        "gradient_clipping": settings.gradient_clip if clips_itself else 0.0,
-        "zero_optimization": {"stage": settings.zero_stage},
+        "gradient_clipping": settings.gradient_clip if stage else 0.0,
+        "zero_optimization": {"stage": stage},
         "zero_allow_untested_optimizer": True,
-        "bf16": {"enabled": settings.dtype == "bf16"},
+        "bf16": {"enabled": half},
+        "data_types": {"grad_accum_dtype": "fp32"},
         "steps_per_print": _NEVER,
     }
