@@ -62,10 +62,13 @@ def load_run(store: ObjectStore, run_id: str) -> run_pb2.Run:
 
 
 def list_runs(store: ObjectStore) -> Iterator[run_pb2.Run]:
-    """Every stored run."""
-    for key in store.list("runs/"):
-        if key.endswith("/run.pb") and key.count("/") == run_key("x").count("/"):
-            yield run_pb2.Run.FromString(store.get(key))
+    """Every stored run, also one whose trainer died right after its first event."""
+    paths = [key.split("/") for key in store.list("runs/")]
+    stored = {path[1] for path in paths if path[2:] == ["run.pb"]}
+    for run_id in sorted(stored):
+        yield run_pb2.Run.FromString(store.get(run_key(run_id)))
+    for run_id in sorted({path[1] for path in paths if path[2:3] == ["history"]} - stored):
+        yield load_run(store, run_id)
 
 
 @dataclass(slots=True)

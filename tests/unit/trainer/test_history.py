@@ -13,7 +13,7 @@ from retrograde.runtime.errors import UnavailableError
 from retrograde.v1 import run_pb2
 from services.trainer import runs
 from services.trainer.history import History, rebuilt
-from services.trainer.runs import RunRecord, load_run, run_key
+from services.trainer.runs import RunRecord, list_runs, load_run, run_key
 from tests.unit.search.search_fakes import MemoryStore
 
 CREATED = run_pb2.RunCreated(recipe_hash="abc", recipe_yaml="name: x", plan=["search", "rewrite"])
@@ -69,6 +69,16 @@ async def test_what_the_state_missed_is_taken_in(*, is_stored: bool) -> None:
     else:
         store.delete(run_key("r"))
     assert load_run(store, "r") == record.run
+
+
+async def test_a_run_is_listed_from_its_first_event_on() -> None:
+    """A trainer that died before the first run.pb: the next one finds the run, and so goes on with it."""
+    store = MemoryStore()
+    record = RunRecord(store, run_pb2.Run(id="r"))
+    await record.create(CREATED, "ada")
+    assert list(list_runs(store)) == [record.run]
+    store.delete(run_key("r"))
+    assert list(list_runs(store)) == [record.run]
 
 
 async def test_no_object_of_the_history_is_written_twice() -> None:
