@@ -33,7 +33,8 @@ def obtain() -> Path:
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".partial-") as partial:
         made = Path(partial) / "packages"
         uv = [Path(sys.executable).with_name("uv"), "pip", "install", "--quiet", "--python", sys.executable]
-        subprocess.run([*uv, "--no-deps", "--require-hashes", "--target", made, "--requirement", LOCK], check=True)
+        pinned = ["--no-deps", "--require-hashes", "--no-build-isolation"]  # no wheel: built here
+        subprocess.run([*uv, *pinned, "--target", made, "--requirement", LOCK], check=True)
         if not place.exists():
             made.rename(place)
     return place
