@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import os
 import tempfile
 import time
 import warnings
@@ -33,6 +34,7 @@ from services.trainer.job.sft_loop import take_step
 BATCH_SIZE = 16
 NUM_STEPS = 4
 VOCABULARY = 2048
+_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 ENGINE = EngineSettings(device="cpu")
 SHAPE = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4}
 
@@ -94,7 +96,7 @@ class TheirSteps:
     def __call__(self) -> float:
         """Mean of NUM_STEPS, without what comes before the first."""
         torch.use_deterministic_algorithms(mode=False)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _without_ranks():
             warnings.simplefilter("ignore")
             timer = StepTimer()
             trainer = self._trainer(timer)
@@ -121,6 +123,16 @@ class TheirSteps:
         )
         rows = Dataset.from_list([{"input_ids": example.tokens.tolist()} for example in examples()])
         return SFTTrainer(model(), arguments, train_dataset=rows, processing_class=self._tokenizer, callbacks=[timer])
+
+
+@contextlib.contextmanager
+def _without_ranks() -> Iterator[None]:
+    """Our arm's variables are out of sight: theirs would wrap the model for several ranks."""
+    hidden = {name: os.environ.pop(name) for name in _RANKS if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
