@@ -16,7 +16,7 @@ from tools.interop import folder
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 UNIT = ROOT / "tests" / "unit" / "interop"
-DEADLINE_SECONDS = 300.0
+DEADLINE_SECONDS = 600.0
 
 
 def path_with(*folders: Path) -> dict[str, str]:
