@@ -6,34 +6,35 @@
     publish -> what is ready and now too old is set aside
 
 At most `num_ahead` groups and what the line asks for are sampled or ready, and never more are sampled than there are
-slots: a consumer that does not read stands in no line.
+slots: a consumer that does not read stands in no line. A group is converted to its message once, when it is made.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+from retrograde.core import rollout
 from retrograde.core.problem import Problem
-from retrograde.core.rollout import RolloutGroup
 from retrograde.runtime.errors import FencedError, InvalidInputError, UnavailableError
 from retrograde.runtime.logs import get_logger
+from retrograde.v1.rollout_pb2 import RolloutGroup
+from retrograde.wire.convert_rollout import rollout_group_to_proto
 from services.rollouts.journal import Event, Journal
 from services.rollouts.kept import Kept
 from services.rollouts.metrics import GROUPS, observe
-from services.rollouts.pulls import Pull, share
+from services.rollouts.pulls import Pull, share, to_lease
 from services.rollouts.sampling import Sampler, right_share
 from services.rollouts.settings import FeedSettings
 from services.rollouts.tickets import Ticket, Tickets, prompt_order
 
 log = get_logger(__name__)
 
-_GROUPS_PER_LEASE = 16
+_GROUPS_PER_LEASE = 32
 _LOOK_SECONDS = 1.0
 _FEWEST_EQUAL_IN_A_ROW = 256
 
@@ -70,20 +71,29 @@ class Feed:
         await self._record(lambda: [{"event": "session", "consumer": consumer}])
 
     async def pull(self, pull: Pull) -> AsyncGenerator[RolloutGroup]:
-        """Groups as they become ready, each leased before it is yielded; fewer than wanted when the feed ends."""
+        """Groups as they become ready, each leased before it is yielded; fewer than wanted when the feed ends.
+
+        Where more is ready than one lease covers, the next lease is stored while the groups of this one are sent.
+        """
         pull.session = self._sessions[pull.consumer]
-        while pull.num_groups:
-            claimed = await self._claim(pull)
-            if not claimed:
-                return
-            undelivered = {group.lease_id: group for group in claimed}
-            try:
-                for group in await self._lease(pull, claimed):
+        undelivered: dict[str, RolloutGroup] = {}
+        leasing: asyncio.Task[list[RolloutGroup]] | None = None
+        try:
+            while leasing or pull.num_groups:
+                leasing = leasing or self._begin_lease(pull, await self._claim(pull), undelivered)
+                if leasing is None:
+                    return
+                groups, leasing = await leasing, None
+                pull.num_groups -= len(groups)
+                if len(groups) == _GROUPS_PER_LEASE:
+                    leasing = self._begin_lease(pull, self._its_share(pull), undelivered)
+                for group in groups:
                     del undelivered[group.lease_id]
-                    pull.num_groups -= 1
                     yield group
-            finally:
-                await self._hand_back(undelivered.values())
+        finally:
+            if leasing:
+                await asyncio.gather(leasing, return_exceptions=True)
+            await self._hand_back(undelivered.values())
 
     async def acknowledge(self, lease_ids: Sequence[str], consumer: str = "") -> int:
         """Marks the groups used; returns how many the feed has acknowledged in all. Raises NotFoundError."""
@@ -152,11 +162,17 @@ class Feed:
     def _its_share(self, pull: Pull) -> list[RolloutGroup]:
         """What is ready for this pull, with lease ids."""
         count = min(share(pull, self.line, len(self.ready), self._room), _GROUPS_PER_LEASE)
-        groups = [self.ready.pop(ticket) for ticket in list(self.ready)[:count]]
-        return [replace(group, lease_id=f"{group.id}/{uuid.uuid4().hex[:12]}") for group in groups]
+        return [to_lease(self.ready.pop(ticket)) for ticket in list(self.ready)[:count]]
 
     def _room(self, pull: Pull) -> int:
         return pull.room(self.tickets.num_held(pull.consumer))
+
+    def _begin_lease(
+        self, pull: Pull, groups: Sequence[RolloutGroup], undelivered: dict[str, RolloutGroup]
+    ) -> asyncio.Task[list[RolloutGroup]] | None:
+        """Notes what is claimed, and leases it; None when nothing is."""
+        undelivered |= {group.lease_id: group for group in groups}
+        return asyncio.create_task(self._lease(pull, groups)) if groups else None
 
     async def _lease(self, pull: Pull, groups: Sequence[RolloutGroup]) -> list[RolloutGroup]:
         """Makes the leases durable; leaves out what an earlier holder has acknowledged meanwhile."""
@@ -185,7 +201,8 @@ class Feed:
         if not back:
             return
         for group in groups:
-            self.kept.put(self.name, Ticket.parse(group.id), group)
+            if not self.tickets.is_done(back[group.lease_id]):
+                self.kept.put(self.name, back[group.lease_id], group)
         try:
             await self._record(lambda: self._returned(back))
         finally:
@@ -228,13 +245,14 @@ class Feed:
             self._refill()
             self._notify()
 
-    async def _sample(self, ticket: Ticket) -> RolloutGroup:
+    async def _sample(self, ticket: Ticket) -> rollout.RolloutGroup:
         return await self.sampler.group(ticket, self.problems[self._prompt(ticket)])
 
-    async def _keep_or_drop(self, ticket: Ticket, group: RolloutGroup) -> None:
+    async def _keep_or_drop(self, ticket: Ticket, sampled: rollout.RolloutGroup) -> None:
+        group = rollout_group_to_proto(sampled)
         self._newest_version = max(self._newest_version, group.policy_version)
         if self.settings.pass_rate_band:
-            self.journal.note_rate(ticket.epoch, self._prompt(ticket), right_share(group))
+            self.journal.note_rate(ticket.epoch, self._prompt(ticket), right_share(sampled))
         if self.settings.drop_equal_groups and len({sample.reward for sample in group.samples}) == 1:
             observe(group, "equal")
             await self._drop(ticket, "equal")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from retrograde.core.rollout import RolloutGroup
+from retrograde.v1.rollout_pb2 import RolloutGroup
 from services.rollouts.tickets import Ticket
 
 
@@ -21,21 +21,13 @@ class Kept:
         """Keeps the group, in place of an earlier one."""
         self.pop(feed, ticket)
         self._groups[feed, ticket] = group
-        self.num_bytes += _num_bytes(group)
+        self.num_bytes += group.ByteSize()
         while self.num_bytes > self.max_bytes:
-            self.num_bytes -= _num_bytes(self._groups.popitem(last=False)[1])
+            self.num_bytes -= self._groups.popitem(last=False)[1].ByteSize()
 
     def pop(self, feed: str, ticket: Ticket) -> RolloutGroup | None:
         """The group, kept no longer; None when it is not here."""
         group = self._groups.pop((feed, ticket), None)
         if group is not None:
-            self.num_bytes -= _num_bytes(group)
+            self.num_bytes -= group.ByteSize()
         return group
-
-
-def _num_bytes(group: RolloutGroup) -> int:
-    """What takes the room: arrays and texts."""
-    return group.prompt_token_ids.nbytes + sum(
-        sample.token_ids.nbytes + sample.logprobs.nbytes + sample.mask.nbytes + len(sample.text)
-        for sample in group.samples
-    )

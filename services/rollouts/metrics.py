@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Histogram
 
-from retrograde.core.rollout import RolloutGroup
+from retrograde.v1.rollout_pb2 import RolloutGroup
+
+_TOKEN_BYTES = 4
 
 SAMPLES = Counter("retrograde_rollouts_samples_total", "Samples drawn, by verdict.", ["verdict"])
 UNGRADED = Counter("retrograde_rollouts_ungraded_samples_total", "Samples left out: the verifier gave no verdict.")
@@ -22,4 +24,4 @@ def observe(group: RolloutGroup, outcome: str) -> None:
     """Counts a group and its samples' tokens."""
     GROUPS.labels(outcome=outcome).inc()
     for sample in group.samples:
-        SAMPLE_TOKENS.labels(outcome=outcome).observe(len(sample.token_ids))
+        SAMPLE_TOKENS.labels(outcome=outcome).observe(len(sample.token_ids.data) // _TOKEN_BYTES)

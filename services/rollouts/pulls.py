@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from retrograde.v1.rollout_pb2 import RolloutGroup
 
 
 @dataclass(slots=True, eq=False)
@@ -26,7 +29,19 @@ class Pull:
 
 
 def share(pull: Pull, line: Sequence[Pull], num_ready: int, room: Callable[[Pull], int]) -> int:
-    """How many of `num_ready` groups are for `pull`: all who have room get alike, those before it first."""
-    able = [each for each in line if each is pull or room(each)]
+    """How many of `num_ready` groups are for `pull`: all who have room get alike, those before it first.
+
+    A pull that does not stand in line comes last.
+    """
+    able = [each for each in line if each is not pull and room(each)]
+    able.insert(sum(each in able for each in line[: line.index(pull)]) if pull in line else len(able), pull)
     place = able.index(pull)
     return max(0, min(math.ceil((num_ready - place) / (len(able) - place)), room(pull)))
+
+
+def to_lease(group: RolloutGroup) -> RolloutGroup:
+    """The group under a new lease; an earlier delivery of it may still be on its way and is left as it is."""
+    leased = RolloutGroup()
+    leased.CopyFrom(group)
+    leased.lease_id = f"{group.id}/{uuid.uuid4().hex[:12]}"
+    return leased

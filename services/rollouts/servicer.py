@@ -13,7 +13,7 @@ from retrograde.runtime.errors import InvalidInputError
 from retrograde.v1 import rollouts_service_pb2 as pb
 from retrograde.v1.rollouts_service_pb2_grpc import RolloutsServiceServicer
 from retrograde.wire.clients import InferenceClient
-from retrograde.wire.convert_rollout import in_flight_from_proto, rollout_group_to_proto
+from retrograde.wire.convert_rollout import in_flight_from_proto
 from services.rollouts.feeds import Feeds
 from services.rollouts.metrics import SWAP_SECONDS
 from services.rollouts.pulls import Pull
@@ -51,7 +51,7 @@ class RolloutsServicer(RolloutsServiceServicer):
         pull = Pull(request.num_groups, request.min_policy_version, request.consumer, request.max_unacknowledged)
         async with contextlib.aclosing(feed.pull(pull)) as groups:
             async for group in groups:
-                yield pb.PullRolloutsResponse(group=rollout_group_to_proto(group))
+                yield pb.PullRolloutsResponse(group=group)
 
     async def AckRollouts(self, request: pb.AckRolloutsRequest, context: Context) -> pb.AckRolloutsResponse:
         """The groups are used for good."""

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from retrograde.core.policy import Completion, Generation, Prompt, Sampling
 from retrograde.core.problem import Grade, Problem, Verdict
 from retrograde.core.rollout import RolloutGroup
 from retrograde.runtime.adapters import open_store
+from retrograde.wire.convert_rollout import rollout_group_from_proto, rollout_group_to_proto
 from services.rollouts.feed import Feed
 from services.rollouts.feeds import Feeds
 from services.rollouts.kept import Kept
@@ -102,7 +103,12 @@ async def pulled(
 ) -> list[RolloutGroup]:
     """All groups of one pull."""
     pull = Pull(num_groups, min_policy_version, consumer, max_unacknowledged)
-    return [group async for group in feed.pull(pull)]
+    return [rollout_group_from_proto(group) async for group in feed.pull(pull)]
+
+
+def contents(groups: Sequence[RolloutGroup]) -> list[bytes]:
+    """All that was delivered, but for the leases."""
+    return [rollout_group_to_proto(replace(group, lease_id="")).SerializeToString() for group in groups]
 
 
 def leases(groups: Sequence[RolloutGroup]) -> list[str]:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from retrograde.core.rollout import RolloutGroup
 from retrograde.runtime.errors import FencedError, NotFoundError, UnavailableError
+from retrograde.v1.rollout_pb2 import RolloutGroup
 from services.rollouts.pulls import Pull
 from services.rollouts.settings import FeedSettings
-from tests.unit.rollouts.rollouts_fakes import Clock, ScriptedPolicy, leases, pulled, service, until
+from tests.unit.rollouts.rollouts_fakes import Clock, ScriptedPolicy, contents, leases, pulled, service, until
 
 SETTINGS = FeedSettings(group_size=2, lease_seconds=100.0)
 ONCE = FeedSettings(group_size=2, lease_seconds=100.0, num_epochs=1)
@@ -27,7 +27,7 @@ async def test_a_new_session_hands_back_its_own_leases_only(tmp_path: Path) -> N
         theirs = await pulled(feed, 2, consumer="b")
         await feeds.open("f", "prompts.jsonl", SETTINGS, "b")
         again = await pulled(feed, 2, consumer="b")
-        assert [(group.id, group.samples) for group in again] == [(group.id, group.samples) for group in theirs]
+        assert contents(again) == contents(theirs)
         assert not set(leases(again)) & set(leases(theirs))
         assert await feed.acknowledge(leases(mine), "a") == 2
         with pytest.raises(NotFoundError, match="has lapsed or was never given"):
@@ -43,7 +43,7 @@ async def test_a_lapsed_lease_is_redelivered_as_it_was(tmp_path: Path) -> None:
         first = await pulled(feed, 5, consumer="dies")
         clock.now += 100.0
         second = await pulled(feed, 5, consumer="lives")
-    assert [(group.id, group.samples) for group in second] == [(group.id, group.samples) for group in first]
+    assert contents(second) == contents(first)
     assert len(policy.asked) == 5
 
 
@@ -163,7 +163,7 @@ async def test_a_consumer_has_no_more_than_it_may_hold(tmp_path: Path) -> None:
         await pulled(feed, 2, consumer="b")
         assert not third.done()
         await feed.acknowledge([held[0].lease_id], "a")
-        assert (await third).id not in leases(held)
+        assert (await third).id not in {group.id for group in held}
         await stream.aclose()
 
 
