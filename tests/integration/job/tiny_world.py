@@ -24,7 +24,7 @@ from retrograde.runtime.objects import ObjectStore
 LETTERS = "abcdefgh"
 WORDS = ["<eos>", ":", *LETTERS]
 ROOT = Path(__file__).parents[3]
-DEADLINE_SECONDS = 300.0
+DEADLINE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
