@@ -57,10 +57,18 @@ class Service:
         )
         return [int(each) for each in ids.stdout.split()]
 
+    def kill_engine(self) -> None:
+        """SIGKILL to the largest of its children."""
+        os.kill(max(self.children(), key=_resident_pages), signal.SIGKILL)
+
     def end(self, number: signal.Signals) -> int:
         """Sends the signal and gives the exit status."""
         self.process.send_signal(number)
         return self.process.wait(STOP_SECONDS)
+
+
+def _resident_pages(process_id: int) -> int:
+    return int(Path(f"/proc/{process_id}/statm").read_text().split()[1])
 
 
 def _address(line: str) -> str:

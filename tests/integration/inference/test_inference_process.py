@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import time
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -224,36 +223,19 @@ async def test_an_older_version_is_refused(client: InferenceClient) -> None:
     assert await client.load_weights("a", served) == (served, 0.0)
 
 
-async def test_a_killed_service_comes_back_with_what_it_served(world: World, service: Service) -> None:
-    """After kill -9 the engine's process is gone too; restarted, the same checkpoint answers under the same version.
+async def test_an_engine_that_dies_takes_its_service_along(world: World, service: Service) -> None:
+    """After kill -9 of the engine the service ends by itself; restarted, it answers the same under the same version.
 
     Then SIGTERM ends it with status 0. (Last: it ends the shared service.)
     """
     async with InferenceClient(service.address) as client:
         version, _ = await client.load_weights("b")
         before = await client.generate(LONG, GREEDY)
-    children = service.children()
-    service.end(signal.SIGKILL)
-    _wait_gone(children)
+    service.kill_engine()
+    assert service.process.wait(DEATH_SECONDS) > 0
     with running(world.folder, **world.settings | {"openai_port": 0}) as again:
         async with InferenceClient(again.address) as client:
             after = await client.generate(LONG, GREEDY)
         assert (before.policy_version, after.policy_version) == (version, version)
         assert after.completions[0].text == before.completions[0].text
         assert again.end(signal.SIGTERM) == 0
-
-
-def _wait_gone(ids: list[int]) -> None:
-    deadline = time.monotonic() + DEATH_SECONDS
-    while alive := [each for each in ids if _alive(each)]:
-        if time.monotonic() > deadline:
-            raise AssertionError(f"processes {alive} outlived their service")
-        time.sleep(0.1)
-
-
-def _alive(process_id: int) -> bool:
-    try:
-        state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
