@@ -41,6 +41,7 @@ FAMILIES = (
     broker.BENCHES,
     store.BENCHES,
     broker_scaling.BENCHES,
+    rollouts.BENCHES,
 )
 OUTPUT = Path("build/bench.json")
 TABLE_COLUMNS = 110

@@ -1,0 +1,116 @@
+"""PullRollouts against a bare gRPC stream of the same bytes, from another process on this machine.
+
+    rollouts-stream    groups of 8 samples of 1,024 tokens, MiB per second
+
+Ours claims groups that were made before, leases them durably (a file store), converts them to messages, and back to
+arrays and domain types in the client; the bare stream sends messages that lie ready, and reads bytes. Each pair pulls a
+feed of its own, so that nothing is sampled meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import grpc
+
+from benchmarks.bench import Arms, Bench, Direction
+from retrograde.core.problem import Problem
+from retrograde.runtime.adapters import open_store
+from retrograde.wire.channel import open_channel
+from retrograde.wire.clients import RolloutsClient
+
+_NUM_GROUPS = 300
+_GROUP_SIZE = 8
+_MIB = 1 << 20
+_PROMPTS = "prompts.jsonl"
+
+
+class _Streams:
+    """Both arms over one service; figures are MiB per second of the messages."""
+
+    def __init__(self, runner: asyncio.Runner, client: RolloutsClient, channel: grpc.aio.Channel) -> None:
+        self._runner = runner
+        self._client = client
+        self._channel = channel
+        self._feed = ""
+        self._num_bytes = 0
+
+    def prepare(self, repetition: int) -> None:
+        """A feed of its own, all of it made."""
+        self._feed = f"feed-{repetition}"
+        self._runner.run(self._prepare())
+
+    def against(self) -> float:
+        """Bytes."""
+        began = time.perf_counter()
+        self._num_bytes = self._runner.run(self._stream())
+        return self._num_bytes / _MIB / (time.perf_counter() - began)
+
+    def ours(self) -> float:
+        """Groups."""
+        began = time.perf_counter()
+        count = self._runner.run(self._pull())
+        seconds = time.perf_counter() - began
+        if count != _NUM_GROUPS:
+            raise RuntimeError(f"{self._feed}: {count} groups came and {_NUM_GROUPS} were pulled")
+        return (self._num_bytes or self._runner.run(self._stream())) / _MIB / seconds
+
+    def note(self) -> str:
+        """The sizes."""
+        return f"{_NUM_GROUPS} groups of {self._num_bytes / _NUM_GROUPS / 1024:.0f} KiB a pull"
+
+    async def _prepare(self) -> None:
+        described = json.dumps({"group_size": _GROUP_SIZE, "num_ahead": _NUM_GROUPS, "num_epochs": 1})
+        await self._client.open_feed(self._feed, _PROMPTS, described)
+        async for _ in self._client.pull(self._feed, 1):
+            await self._channel.unary_unary("/Bench/Wait")(self._feed.encode())
+
+    async def _stream(self) -> int:
+        return sum([len(message) async for message in self._channel.unary_stream("/Bench/Stream")(b"")])
+
+    async def _pull(self) -> int:
+        return sum([1 async for _ in self._client.pull(self._feed, _NUM_GROUPS)])
+
+
+@contextlib.contextmanager
+def _serving(folder: Path) -> Iterator[list[str]]:
+    """The addresses of a service over `folder` and of the bare server, which end when left."""
+    problems = (
+        Problem(f"p{number}", "countdown", "Numbers: 3 7 7, target: 28.", "28") for number in range(_NUM_GROUPS + 1)
+    )
+    prompts = "\n".join(json.dumps(asdict(problem)) for problem in problems)
+    open_store(f"file://{folder}").put(_PROMPTS, prompts.encode())
+    command = [sys.executable, "-m", "benchmarks.rollouts_process", str(folder), str(_NUM_GROUPS)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process.stdout.readline().split() if process.stdout else []
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def _open() -> Iterator[Arms]:
+    with tempfile.TemporaryDirectory() as folder, _serving(Path(folder)) as addresses, asyncio.Runner() as runner:
+
+        async def connect() -> tuple[RolloutsClient, grpc.aio.Channel]:
+            return RolloutsClient(addresses[0]), open_channel(addresses[1])
+
+        client, channel = runner.run(connect())
+        streams = _Streams(runner, client, channel)
+        try:
+            yield Arms(streams.ours, streams.against, streams.prepare, streams.note)
+        finally:
+            runner.run(client.__aexit__(None, None, None))
+            runner.run(channel.close(None))
+
+
+BENCHES = (Bench("rollouts-stream", "MiB/s", 0.90, Direction.UP, _open, num_repetitions=9),)
