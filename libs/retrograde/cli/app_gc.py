@@ -22,7 +22,9 @@ def gc(
     *,
     store: StoreUrl,
     older_than: Annotated[str, typer.Option("--older-than", metavar="30d", help="Leave runs that ended later.")] = "0s",
-    keep_report: Annotated[bool, typer.Option("--keep-report", help="Everything goes but state and report.")] = False,
+    keep_report: Annotated[
+        bool, typer.Option("--keep-report", help="Everything goes but state, history and report.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and touch nothing.")] = False,
 ) -> None:
     """Deletes what ended runs left and nobody needs: logs of trees, saves of jobs, policies of RL, half uploads.

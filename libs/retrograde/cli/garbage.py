@@ -5,9 +5,9 @@
     clear        half uploads, then what declares sets whole, then everything else
 
 Leftovers are logs of unfinished trees, saves of training jobs, policies published during RL, and uploads that were
-never finished; with `keeps_report` all but the run's state, its recipe and its report. A policy that an inference
-service would serve again after a restart stays. Interrupted, the same call goes on: no set is left that claims to be
-whole, and what says that the run ended is never deleted.
+never finished; with `keeps_report` all but the run's state, its history, its recipe and its report. A policy that an
+inference service would serve again after a restart stays. Interrupted, the same call goes on: no set is left that
+claims to be whole, and what says that the run ended is never deleted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from retrograde.v1 import run_pb2
 
 _ENDED = (run_pb2.RUN_STATE_SUCCEEDED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED)
 _NEEDED_TO_GO_ON = re.compile(r"tree-logs/|policies/|jobs/[^/]+/state/")
-_REPORT = {"run.pb", "recipe.json", "report.json", "report.html"}
+_REPORT = re.compile(r"(run\.pb|recipe\.json|report\.json|report\.html)$|history/")
 _DECLARATIONS = ("/MANIFEST.json", "/COMPLETE.json")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -72,7 +72,7 @@ def find(store: SweepableStore, run_id: str, *, keeps_report: bool) -> Garbage:
     found: dict[str, list[Listed]] = {}
     for listed in store.sizes(prefix):
         name = listed.key.removeprefix(prefix)
-        may_go = name not in _REPORT if keeps_report else _NEEDED_TO_GO_ON.match(name) is not None
+        may_go = _REPORT.match(name) is None if keeps_report else _NEEDED_TO_GO_ON.match(name) is not None
         if may_go and not any(listed.key.startswith(f"{key}/") for key in served):
             found.setdefault(name.partition("/")[0], []).append(listed)
     return Garbage(run_id, found, list(store.half_uploads(prefix)))
