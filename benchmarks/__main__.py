@@ -18,6 +18,7 @@ from benchmarks import (
     broker_scaling,
     inference,
     lockstep,
+    rollouts,
     search,
     search_cpu,
     sft,
