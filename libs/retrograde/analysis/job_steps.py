@@ -62,5 +62,5 @@ class JobSteps:
             cost.prompt_tokens += int(step.get("prompt_tokens", 0))
             cost.generated_tokens += int(step.get("generated_tokens", 0))
             cost.verifier_calls += int(step.get("verifier_calls", 0))
-            cost.accelerator_seconds += float(step.get("step_seconds", 0.0))
+            cost.accelerator_seconds += float(step.get("train_seconds", step.get("step_seconds", 0.0)))
         return cost

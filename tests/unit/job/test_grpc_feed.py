@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from concurrent import futures
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,13 +24,18 @@ from services.trainer.job.settings import GrpoJobSettings
 
 @dataclass
 class ScriptedRollouts(RolloutsServiceServicer):
-    """Answers pulls with the scripted names; "!" breaks the stream off there. Knows the leases in `live` only."""
+    """Answers pulls with the scripted names; "!" breaks the stream off there, "~" waits for `go_on`.
+
+    Knows the leases in `live` only.
+    """
 
     script: list[str] = field(default_factory=list)
     live: set[str] = field(default_factory=set)
     pulls: list[tuple[int, int]] = field(default_factory=list)
     acks: list[list[str]] = field(default_factory=list)
     opened: list[pb.OpenFeedRequest] = field(default_factory=list)
+    waiting: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
 
     def OpenFeed(self, request: pb.OpenFeedRequest, context: grpc.ServicerContext) -> pb.OpenFeedResponse:
         self.opened.append(request)
@@ -39,6 +46,10 @@ class ScriptedRollouts(RolloutsServiceServicer):
     ) -> Iterator[pb.PullRolloutsResponse]:
         self.pulls.append((request.num_groups, request.min_policy_version))
         for name in self.script.pop(0).split() if self.script else []:
+            if name == "~":
+                self.waiting.set()
+                assert self.go_on.wait(60)
+                continue
             if name == "!":
                 context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
             problem = problem_pb2.Problem(id=name, task="countdown")
@@ -83,6 +94,7 @@ def feed_of_servicer(rollouts: ScriptedRollouts, tmp_path: Path) -> Iterator[Grp
     )
     with GrpcFeed(settings) as feed:
         yield feed
+        rollouts.go_on.set()
     server.stop(None).wait()
 
 
@@ -139,3 +151,32 @@ def test_nothing_to_acknowledge_is_no_call(rollouts: ScriptedRollouts, feed: Grp
 def test_publishing_returns_the_version_the_pool_gave(feed: GrpcFeed) -> None:
     """The pool numbers its policies; the trainer asks for that number from then on."""
     assert feed.publish("policies/000003") == 17
+
+
+def test_weights_are_published_while_a_pull_waits(rollouts: ScriptedRollouts, feed: GrpcFeed) -> None:
+    """Another thread's pull gets its group after them: training does not wait for generation."""
+    rollouts.script = ["~ g1"]
+    with ThreadPoolExecutor(1) as thread:
+        pulling = thread.submit(feed.pull, 1, 0)
+        assert rollouts.waiting.wait(60)
+
+        assert feed.publish("policies/000003") == 17
+        assert not pulling.done()
+        rollouts.go_on.set()
+
+        assert [group.id for group in pulling.result(60)] == ["g1"]
+
+
+def test_an_interrupt_ends_the_pull_in_progress_and_those_after(rollouts: ScriptedRollouts, feed: GrpcFeed) -> None:
+    """The job is leaving: nobody waits for samples any more."""
+    rollouts.script = ["~ g1", "g2"]
+    with ThreadPoolExecutor(1) as thread:
+        pulling = thread.submit(feed.pull, 1, 0)
+        assert rollouts.waiting.wait(60)
+
+        feed.interrupt()
+
+        with pytest.raises(CancelledError):
+            pulling.result(60)
+    with pytest.raises(CancelledError):
+        feed.pull(1, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from concurrent.futures import CancelledError
 
 import pytest
@@ -46,51 +45,45 @@ def test_a_resumed_job_asks_from_its_step_on() -> None:
 
 
 class WaitingSource(ScriptedSource):
-    """Gives a group only when told to go on, or raises when interrupted."""
+    """Gives each group only when permitted, or raises when interrupted."""
 
     def __init__(self, *answers: list[RolloutGroup]) -> None:
         super().__init__(*answers)
-        self.pulling = threading.Event()
-        self.go_on = threading.Event()
+        self.begun = threading.Semaphore(0)
+        self.permitted = threading.Semaphore(0)
         self.interrupted = False
 
     def pull(self, num_groups: int, min_policy_version: int) -> list[RolloutGroup]:
         """Waits."""
-        self.pulling.set()
-        assert self.go_on.wait(60)
+        self.begun.release()
+        assert self.permitted.acquire(timeout=60)
         if self.interrupted:
             raise CancelledError
         return super().pull(num_groups, min_policy_version)
 
-    def ack(self, lease_ids: Sequence[str]) -> None:
-        """Noted."""
-        super().ack(lease_ids)
-
     def interrupt(self) -> None:
         """Ends the wait."""
         self.interrupted = True
-        self.go_on.set()
+        self.permitted.release()
 
 
 def test_the_next_steps_groups_are_pulled_while_this_one_trains_and_saves() -> None:
-    """With a lag of 1 the second pull is under way when the first step's save acknowledges its groups."""
+    """With a lag of 1 the second pull is under way when the first step's save acknowledges its groups alone."""
     source = WaitingSource([group("g0")], [group("g1")])
     ledger = Ledger(source)
     with PullAhead(ledger, settings(1, num_steps=2), 0) as ahead:
         ahead.published(0, 10)
-        source.go_on.set()
+        source.permitted.release()
         first = ahead.take()
-        source.go_on.clear()
-        source.pulling.clear()
-        ahead.published(1, 11)
+        assert [source.begun.acquire(timeout=60) for _ in range(2)] == [True, True]
         position = ledger.position()
         ledger.covered()
-        source.go_on.set()
+        acknowledged = list(source.acknowledged)
+        source.permitted.release()
         second = ahead.take()
 
     assert [each.groups[0].id for each in (first, second)] == ["g0", "g1"]
-    assert position["pending"] == {"g0": "g0/a"}
-    assert source.acknowledged == ["g0/a"]
+    assert (position["pending"], acknowledged) == ({"g0": "g0/a"}, ["g0/a"])
     assert ledger.position() == {"pending": {"g1": "g1/a"}, "used": ["g0"]}
 
 
@@ -101,7 +94,7 @@ def test_leaving_ends_the_pull_in_progress() -> None:
     def fail() -> None:
         with PullAhead(Ledger(source), settings(2), 0) as ahead:
             ahead.published(0, 10)
-            assert source.pulling.wait(60)
+            assert source.begun.acquire(timeout=60)
             raise KeyError
 
     with pytest.raises(KeyError):
