@@ -33,7 +33,7 @@ def gc(
     still be continued, from the last tree or training that it finished; after --keep-report it cannot. A run that has
     not ended is refused before anything is touched. Interrupted, the same command goes on.
     """
-    opened, seconds = open_store(existing_file("--store", store)), seconds_of(older_than)
+    seconds, opened = seconds_of(older_than), open_store(existing_file("--store", store))
     runs = [ended_run(opened, run_id) for run_id in run_ids]
     for run_id, run in zip(run_ids, runs, strict=True):
         if idle_seconds(run) < seconds:
