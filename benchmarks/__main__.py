@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import (
     broker,
     broker_scaling,
+    grpo,
     inference,
     lockstep,
     rollouts,
@@ -43,6 +44,7 @@ FAMILIES = (
     store.BENCHES,
     broker_scaling.BENCHES,
     rollouts.BENCHES,
+    grpo.BENCHES,
 )
 OUTPUT = Path("build/bench.json")
 TABLE_COLUMNS = 110
