@@ -10,16 +10,13 @@ import numpy as np
 
 from retrograde.core.policy import Completion, Generation, Policy, Prompt, Sampling, Verifier
 from retrograde.core.problem import Cost, Grade, Problem, Verdict
-from retrograde.core.rollout import RolloutGroup, Sample
+from retrograde.core.rollout import REWARDS, RolloutGroup, Sample
 from retrograde.runtime.errors import UnavailableError
 from retrograde.tasks.task import Task, load_task
 from services.rollouts.metrics import SAMPLES, UNGRADED
 from services.rollouts.settings import FeedSettings
 from services.rollouts.slots import Slots
 from services.rollouts.tickets import Ticket
-
-REWARDS = {Verdict.CORRECT: 1.0, Verdict.INCORRECT: -1.0, Verdict.UNPARSABLE: -1.0}
-"""The paper's reward. A timeout or an error is no verdict on the answer: such a sample is left out of its group."""
 
 _SMALLEST_GROUP = 2
 _SAMPLING_ATTEMPTS = 3

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from retrograde.core.problem import Cost, Grade, Problem
+from retrograde.core.problem import Cost, Grade, Problem, Verdict
+
+REWARDS = {Verdict.CORRECT: 1.0, Verdict.INCORRECT: -1.0, Verdict.UNPARSABLE: -1.0}
+"""The paper's reward. A timeout or an error is no verdict on the answer, and has none."""
 
 
 @dataclass(frozen=True, slots=True)

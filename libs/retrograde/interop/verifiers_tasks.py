@@ -13,12 +13,10 @@ from typing import Any
 
 import verifiers.v1 as vf
 
-from retrograde.core.problem import Problem, Verdict
+from retrograde.core.problem import Problem
+from retrograde.core.rollout import REWARDS
 from retrograde.tasks.task import load_task
 from retrograde.wire.clients import VerifierClient
-
-REWARDS = {Verdict.CORRECT: 1.0, Verdict.INCORRECT: -1.0, Verdict.UNPARSABLE: -1.0}
-"""The paper's reward, as the rollouts service gives it."""
 
 
 class ProblemData(vf.TaskData):
