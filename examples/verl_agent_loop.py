@@ -3,6 +3,9 @@
 actor_rollout_ref.rollout.agent.agent_loop_config_path names a file that says
 
 - {name: retrograde, _target_: examples.verl_agent_loop.FeedLoop, address: ..., feed: ..., prompts_key: ...}
+
+and agent.default_agent_loop is retrograde. Validation would take prompts of the feed: trainer.val_before_train=False and
+trainer.test_freq=-1.
 """
 
 from typing import Any

@@ -22,6 +22,7 @@ LEFTOVERS = {
     "jobs/astro_sft/state/000010/COMPLETE.json": b"{}",
     "policies/astro_rl/000003/model.safetensors": b"w" * 50,
 }
+LAST_EVENT = "history/000002-0123abcd.pb"
 REPORT = {"recipe.json": b"{}", "report.html": b"<html>", "report.json": b"{}"}
 RESULTS = {
     "trees/p1.pb": b"tree",
@@ -35,8 +36,10 @@ Command = Callable[..., tuple[int, str]]
 def fill(store: SweepableStore, run_id: str, state: run_pb2.RunState.ValueType, ended_at: float = 0) -> None:
     """A run of everything a run may hold."""
     run = run_pb2.Run(id=run_id, state=state, stages=[run_pb2.Stage(name="search")])
-    run.stages[0].finished_at.FromSeconds(int(ended_at))
-    files = LEFTOVERS | REPORT | RESULTS | {"run.pb": run.SerializeToString()}
+    ended = run_pb2.RunEvent(number=2, ended=run_pb2.RunEnded(state=state))
+    ended.at.FromSeconds(int(ended_at))
+    told = {"run.pb": run.SerializeToString(), LAST_EVENT: ended.SerializeToString()}
+    files = LEFTOVERS | RESULTS | REPORT | told
     for name, data in files.items():
         store.put(f"runs/{run_id}/{name}", data)
 
@@ -75,8 +78,8 @@ def test_only_leftovers_go(store: SweepableStore, gc: Command, state: str) -> No
         0,
         listing("gone"),
     )
-    assert names(store, "r") == {"run.pb", *REPORT, *RESULTS}
-    assert names(store, "r2") == {"run.pb", *REPORT, *RESULTS, *LEFTOVERS}
+    assert names(store, "r") == {"run.pb", LAST_EVENT, *REPORT, *RESULTS}
+    assert names(store, "r2") == {"run.pb", LAST_EVENT, *REPORT, *RESULTS, *LEFTOVERS}
     assert gc("r") == (0, "r: nothing to clear\n")
 
 
@@ -95,7 +98,7 @@ def test_all_but_the_report(store: SweepableStore, gc: Command) -> None:
     """--keep-report leaves the run's state, its recipe and its report."""
     fill(store, "r", run_pb2.RUN_STATE_SUCCEEDED)
     assert gc("r", "--keep-report")[0] == 0
-    assert names(store, "r") == {"run.pb", *REPORT}
+    assert names(store, "r") == {"run.pb", LAST_EVENT, *REPORT}
 
 
 @pytest.mark.parametrize("other", ["running", "unknown"])
@@ -144,4 +147,4 @@ def test_interrupted_anywhere_it_can_be_run_again(store: SweepableStore) -> None
         next(garbage.clear(store, garbage.find(store, "r", keeps_report=False)))
         left = names(store, "r") & save
         assert left == save or "jobs/astro_sft/state/000010/COMPLETE.json" not in left
-    assert names(store, "r") == {"run.pb", *REPORT, *RESULTS}
+    assert names(store, "r") == {"run.pb", LAST_EVENT, *REPORT, *RESULTS}

@@ -36,7 +36,7 @@ def gc(
     seconds, opened = seconds_of(older_than), open_store(existing_file("--store", store))
     runs = [ended_run(opened, run_id) for run_id in run_ids]
     for run_id, run in zip(run_ids, runs, strict=True):
-        if idle_seconds(run) < seconds:
+        if idle_seconds(opened, run) < seconds:
             typer.echo(f"{run_id}: kept, ended less than {older_than} ago")
             continue
         garbage = find(opened, run_id, keeps_report=keep_report)

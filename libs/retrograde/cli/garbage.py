@@ -52,10 +52,11 @@ def ended_run(store: SweepableStore, run_id: str) -> run_pb2.Run:
     return run
 
 
-def idle_seconds(run: run_pb2.Run) -> float:
-    """How long ago the last thing happened to it that has a date."""
-    stages = (stamp for stage in run.stages for stamp in (stage.started_at, stage.finished_at))
-    return time.time() - max(stamp.ToSeconds() for stamp in (run.created_at, *stages))
+def idle_seconds(store: SweepableStore, run: run_pb2.Run) -> float:
+    """How long ago the last thing happened to it."""
+    events = list(store.list(f"runs/{run.id}/history/"))
+    last = run_pb2.RunEvent.FromString(store.get(events[-1])).at if events else run.created_at
+    return time.time() - last.ToSeconds()
 
 
 def seconds_of(text: str) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,6 +146,6 @@ def siblings_of_process(address: str, feed: str, prompts_key: str, size: int) ->
 
     What a worker that died had leased is handed out again when the leases run out.
     """
-    rollouts = Rollouts(address, feed, consumer=f"verl-{os.getpid()}").__enter__()
+    rollouts = Rollouts(address, feed, consumer=f"verl-{socket.gethostname()}-{os.getpid()}").__enter__()
     rollouts.open(prompts_key, group_size=size)
     return Siblings(rollouts, size)
