@@ -4,7 +4,7 @@ actor_rollout_ref.rollout.agent.agent_loop_config_path names a file that says
 
 - {name: retrograde, _target_: examples.verl_agent_loop.FeedLoop, address: ..., feed: ..., prompts_key: ...}
 
-and agent.default_agent_loop is retrograde. Validation would take prompts of the feed: trainer.val_before_train=False and
+and agent.default_agent_loop is retrograde. Validation would take prompts of the feed: trainer.val_before_train=False,
 trainer.test_freq=-1.
 """
 
