@@ -90,7 +90,7 @@ class Platform:
             yield
         finally:
             drain.set()
-            await asyncio.wait_for(asyncio.gather(*running), 20)
+            await asyncio.wait_for(asyncio.gather(*running), 60)
 
     def stored(self, folder: str) -> int:
         return len(list(self.store.list(f"runs/r/{folder}/")))
@@ -110,7 +110,7 @@ async def nothing(_done: int, _total: int, _detail: str) -> None:
 async def cut_off(stage: SearchStage | RewriteStage, context: RunContext, condition: Callable[[], bool]) -> None:
     """Runs the stage until the condition holds, and kills it."""
     task = asyncio.create_task(stage.run(context, nothing))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
     task.cancel()
@@ -126,13 +126,13 @@ async def test_a_run_finishes_although_the_broker_is_wiped_in_each_stage(platfor
     platform.wipe()
     platform.policy.blocks_at = None
     async with platform.working("search"):
-        await asyncio.wait_for(SearchStage().run(platform.context, nothing), 20)
+        await asyncio.wait_for(SearchStage().run(platform.context, nothing), 60)
     platform.wipe()
     async with platform.working("rewriter"):
         await cut_off(RewriteStage(), platform.context, lambda: platform.stored("solutions") > 0)
     platform.wipe()
     async with platform.working("rewriter"):
-        await asyncio.wait_for(RewriteStage().run(platform.context, nothing), 20)
+        await asyncio.wait_for(RewriteStage().run(platform.context, nothing), 60)
     assert (platform.stored("trees"), platform.stored("solutions")) == (COUNT, COUNT)
     told = {message.key for message in everything(platform.broker, SOLUTIONS_TOPIC)}
     assert told == {f"r/{problem.id}" for problem in problems(COUNT)}
@@ -141,8 +141,8 @@ async def test_a_run_finishes_although_the_broker_is_wiped_in_each_stage(platfor
 async def test_a_run_on_a_calm_broker_publishes_nothing_twice(platform: Platform) -> None:
     """One message on each topic for each problem."""
     async with platform.working("search", "rewriter"):
-        await asyncio.wait_for(SearchStage().run(platform.context, nothing), 20)
-        await asyncio.wait_for(RewriteStage().run(platform.context, nothing), 20)
+        await asyncio.wait_for(SearchStage().run(platform.context, nothing), 60)
+        await asyncio.wait_for(RewriteStage().run(platform.context, nothing), 60)
     for topic in (PROBLEMS_TOPIC, TREES_TOPIC, SOLUTIONS_TOPIC):
         assert len(list(everything(platform.broker, topic))) == COUNT
 
@@ -198,10 +198,10 @@ async def test_given_up_is_what_lies_open_or_was_dropped(platform: Platform) -> 
 async def test_solutions_without_a_message_are_announced(platform: Platform) -> None:
     """The topic of solutions was lost after they were stored: at its end the stage publishes them again."""
     async with platform.working("search", "rewriter"):
-        await asyncio.wait_for(SearchStage().run(platform.context, nothing), 20)
-        await asyncio.wait_for(RewriteStage().run(platform.context, nothing), 20)
+        await asyncio.wait_for(SearchStage().run(platform.context, nothing), 60)
+        await asyncio.wait_for(RewriteStage().run(platform.context, nothing), 60)
     before = {(each.key, each.value) for each in everything(platform.broker, SOLUTIONS_TOPIC)}
     platform.wipe()
-    await asyncio.wait_for(RewriteStage().run(platform.context, nothing), 20)
+    await asyncio.wait_for(RewriteStage().run(platform.context, nothing), 60)
     assert {(each.key, each.value) for each in everything(platform.broker, SOLUTIONS_TOPIC)} == before
     assert len(before) == COUNT

@@ -125,7 +125,7 @@ async def test_a_call_waits_for_the_only_replica() -> None:
         call = asyncio.create_task(ask(client, "patient"))
         await until(lambda: client._replicas._routes.num_aside == 1)
         await replica.start()
-        assert await asyncio.wait_for(call, 20) == replica.address
+        assert await asyncio.wait_for(call, 60) == replica.address
 
 
 async def test_when_all_are_down_each_is_named_with_its_error() -> None:
@@ -147,7 +147,7 @@ async def test_patience_ends_for_a_replica_that_is_well_but_refuses() -> None:
     replica.error = UnavailableError("the engine is away")
     async with serving(replica) as address, InferenceClient(address, patience_seconds=1) as client:
         with pytest.raises(UnavailableError, match="the engine is away"):
-            await asyncio.wait_for(ask(client, "x"), 20)
+            await asyncio.wait_for(ask(client, "x"), 60)
     assert len(replica.asked) > 1
 
 
@@ -165,7 +165,7 @@ async def test_a_call_ends_with_its_deadline_and_is_not_sent_again() -> None:
 async def test_a_call_waits_no_longer_than_its_deadline() -> None:
     """Where no replica is there and patience is longer, the deadline ends the call."""
     client = InferenceClient("127.0.0.1:9", patience_seconds=300, deadline_seconds=0.5)
-    async with client, asyncio.timeout(20):
+    async with client, asyncio.timeout(60):
         with pytest.raises(UnavailableError):
             await client.generate(Prompt("x"), Sampling(max_tokens=8))
 
@@ -291,7 +291,7 @@ async def test_a_name_that_is_not_known_keeps_what_it_had_and_is_waited_for() ->
             call = asyncio.create_task(ask(client, "early"))
             await asyncio.sleep(0)
             names.addresses = (replica.address,)
-            assert await asyncio.wait_for(call, 20) == replica.address
+            assert await asyncio.wait_for(call, 60) == replica.address
             names.addresses = ()
             await asyncio.sleep(0.05)
             assert await ask(client, "later") == replica.address

@@ -140,14 +140,14 @@ def in_order(key: str, replicas: Sequence[Replica]) -> list[Replica]:
 
 async def ask(client: InferenceClient, text: str, *, key: str = "", policy_version: int = 0) -> str:
     """The address of the replica that answered."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         generation = await client.generate(Prompt(text), SAMPLING, key=key, policy_version=policy_version)
     return generation.completions[0].text
 
 
 async def until(holds: Callable[[], bool]) -> None:
     """Returns when `holds` does."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.01)
 
