@@ -20,10 +20,11 @@ from typing import Any
 
 from retrograde.core import rollout
 from retrograde.core.problem import Problem
-from retrograde.runtime.errors import FencedError, InvalidInputError, UnavailableError
+from retrograde.runtime.errors import FencedError, UnavailableError
 from retrograde.runtime.logs import get_logger
 from retrograde.v1.rollout_pb2 import RolloutGroup
 from retrograde.wire.convert_rollout import rollout_group_to_proto
+from services.rollouts.fruitless import fruitless, rests
 from services.rollouts.journal import Event, Journal
 from services.rollouts.kept import Kept
 from services.rollouts.metrics import GROUPS, observe
@@ -36,7 +37,6 @@ log = get_logger(__name__)
 
 _GROUPS_PER_LEASE = 32
 _LOOK_SECONDS = 1.0
-_FEWEST_EQUAL_IN_A_ROW = 256
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class Feed:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _sessions: Counter[str] = field(default_factory=Counter)
     _may_run_ahead: bool = False
-    _num_equal_in_a_row: int = 0
+    _fruitless_in_a_row: Counter[str] = field(default_factory=Counter)
     _newest_version: int = 0
 
     @property
@@ -76,24 +76,25 @@ class Feed:
         Where more is ready than one lease covers, the next lease is stored while the groups of this one are sent.
         """
         pull.session = self._sessions[pull.consumer]
-        undelivered: dict[str, RolloutGroup] = {}
         leasing: asyncio.Task[list[RolloutGroup]] | None = None
         try:
             while leasing or pull.num_groups:
-                leasing = leasing or self._begin_lease(pull, await self._claim(pull), undelivered)
+                leasing = leasing or self._begin_lease(pull, await self._claim(pull))
                 if leasing is None:
                     return
                 groups, leasing = await leasing, None
                 pull.num_groups -= len(groups)
                 if len(groups) == _GROUPS_PER_LEASE:
-                    leasing = self._begin_lease(pull, self._its_share(pull), undelivered)
+                    self._set_stale_aside(pull.min_policy_version)
+                    leasing = self._begin_lease(pull, self._its_share(pull))
                 for group in groups:
-                    del undelivered[group.lease_id]
+                    self._check_session(pull)
+                    pull.leased.discard(group.lease_id)
                     yield group
         finally:
             if leasing:
                 await asyncio.gather(leasing, return_exceptions=True)
-            await self._hand_back(undelivered.values())
+            await self._hand_back(pull)
 
     async def acknowledge(self, lease_ids: Sequence[str], consumer: str = "") -> int:
         """Marks the groups used; returns how many the feed has acknowledged in all. Raises NotFoundError."""
@@ -122,7 +123,8 @@ class Feed:
         self._refill()
 
     async def close(self) -> None:
-        """Breaks off what is being sampled."""
+        """Breaks off what is being sampled; until the next pull nothing else is begun."""
+        self._may_run_ahead = False
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -148,8 +150,7 @@ class Feed:
 
     def _check(self, pull: Pull) -> int:
         """Raises what concerns this pull; returns how many groups are ready no longer."""
-        if pull.session != self._sessions[pull.consumer]:
-            raise FencedError(f"consumer: a newer session of {pull.consumer!r} has opened feed {self.name!r}; end here")
+        self._check_session(pull)
         if pull.error:
             raise pull.error
         wanted = pull.min_policy_version
@@ -159,6 +160,10 @@ class Feed:
             raise UnavailableError(f"policy {self._newest_version} is served; {wanted} was asked for; publish it first")
         return num_aside
 
+    def _check_session(self, pull: Pull) -> None:
+        if pull.session != self._sessions[pull.consumer]:
+            raise FencedError(f"consumer: a newer session of {pull.consumer!r} has opened feed {self.name!r}; end here")
+
     def _its_share(self, pull: Pull) -> list[RolloutGroup]:
         """What is ready for this pull, with lease ids."""
         count = min(share(pull, self.line, len(self.ready), self._room), _GROUPS_PER_LEASE)
@@ -167,11 +172,9 @@ class Feed:
     def _room(self, pull: Pull) -> int:
         return pull.room(self.tickets.num_held(pull.consumer))
 
-    def _begin_lease(
-        self, pull: Pull, groups: Sequence[RolloutGroup], undelivered: dict[str, RolloutGroup]
-    ) -> asyncio.Task[list[RolloutGroup]] | None:
+    def _begin_lease(self, pull: Pull, groups: Sequence[RolloutGroup]) -> asyncio.Task[list[RolloutGroup]] | None:
         """Notes what is claimed, and leases it; None when nothing is."""
-        undelivered |= {group.lease_id: group for group in groups}
+        pull.claimed |= {group.lease_id: group for group in groups}
         return asyncio.create_task(self._lease(pull, groups)) if groups else None
 
     async def _lease(self, pull: Pull, groups: Sequence[RolloutGroup]) -> list[RolloutGroup]:
@@ -179,6 +182,7 @@ class Feed:
         leased: list[RolloutGroup] = []
 
         def event() -> list[Event]:
+            self._check_session(pull)
             leased.extend(group for group in groups if not self.tickets.is_done(Ticket.parse(group.id)))
             return [
                 {
@@ -189,26 +193,30 @@ class Feed:
                 }
             ]
 
-        await self._record(event)
+        try:
+            await self._record(event)
+        finally:
+            for group in leased:
+                if self.tickets.is_leased_as(group.lease_id):
+                    pull.leased.add(group.lease_id)
+                    del pull.claimed[group.lease_id]
+                    self.kept.put(self.name, Ticket.parse(group.id), group)
         for group in leased:
-            self.kept.put(self.name, Ticket.parse(group.id), group)
             observe(group, "delivered")
         return leased
 
-    async def _hand_back(self, groups: Iterable[RolloutGroup]) -> None:
-        """Claimed, perhaps leased, and not delivered: free, to be delivered as they are."""
-        back = {group.lease_id: Ticket.parse(group.id) for group in groups}
-        if not back:
-            return
-        for group in groups:
-            if not self.tickets.is_done(back[group.lease_id]):
-                self.kept.put(self.name, back[group.lease_id], group)
-        try:
-            await self._record(lambda: self._returned(back))
-        finally:
-            for ticket in back.values():
+    async def _hand_back(self, pull: Pull) -> None:
+        """Claimed and not delivered: free, to be delivered as they are.
+
+        What was leased is given back by its lease alone: once that has ended, the group may be another pull's.
+        """
+        for group in pull.claimed.values():
+            ticket = Ticket.parse(group.id)
+            if not self.tickets.is_done(ticket):
+                self.kept.put(self.name, ticket, group)
                 self.tickets.give_back(ticket)
-            self._notify()
+        if pull.claimed or pull.leased:
+            await self._record(lambda: self._returned(pull.leased))
 
     def _returned(self, lease_ids: Iterable[str]) -> list[Event]:
         held = [lease_id for lease_id in lease_ids if self.tickets.is_leased_as(lease_id)]
@@ -232,10 +240,11 @@ class Feed:
     async def _fill(self, ticket: Ticket) -> None:
         """From a ticket to a ready group, or to a dropped one; when it fails the ticket is free again."""
         try:
-            if self._rests(ticket):
+            prompt = self._prompt(ticket)
+            if rests(self.tickets.rates.get(prompt), ticket.epoch, self.settings):
                 await self._drop(ticket, "resting")
             else:
-                await self._keep_or_drop(ticket, await self._sample(ticket))
+                await self._keep_or_drop(ticket, await self.sampler.group(ticket, self.problems[prompt]))
         except Exception as error:  # noqa: BLE001 - whoever pulls is told
             self._fail(error)
         finally:
@@ -245,38 +254,29 @@ class Feed:
             self._refill()
             self._notify()
 
-    async def _sample(self, ticket: Ticket) -> rollout.RolloutGroup:
-        return await self.sampler.group(ticket, self.problems[self._prompt(ticket)])
-
-    async def _keep_or_drop(self, ticket: Ticket, sampled: rollout.RolloutGroup) -> None:
+    async def _keep_or_drop(self, ticket: Ticket, sampled: rollout.RolloutGroup | None) -> None:
+        if sampled is None:
+            await self._drop_fruitless(ticket, "ungraded")
+            return
+        self._fruitless_in_a_row["ungraded"] = 0
         group = rollout_group_to_proto(sampled)
         self._newest_version = max(self._newest_version, group.policy_version)
         if self.settings.pass_rate_band:
             self.journal.note_rate(ticket.epoch, self._prompt(ticket), right_share(sampled))
         if self.settings.drop_equal_groups and len({sample.reward for sample in group.samples}) == 1:
             observe(group, "equal")
-            await self._drop(ticket, "equal")
-            self._count_equal()
+            await self._drop_fruitless(ticket, "equal")
         elif not self.tickets.is_done(ticket):
-            self._num_equal_in_a_row = 0
+            self._fruitless_in_a_row["equal"] = 0
             self.ready[ticket] = group
 
-    def _count_equal(self) -> None:
-        """Raises InvalidInputError when nothing but equal groups has come for longer than an epoch."""
-        self._num_equal_in_a_row += 1
-        if self._num_equal_in_a_row >= max(_FEWEST_EQUAL_IN_A_ROW, 2 * len(self.problems)):
-            count, self._num_equal_in_a_row = self._num_equal_in_a_row, 0
-            raise InvalidInputError(
-                f"drop_equal_groups: all samples had equal rewards in {count} groups in a row; the prompts are too "
-                "hard or too easy for this policy: take others, or a feed with drop_equal_groups false"
-            )
-
-    def _rests(self, ticket: Ticket) -> bool:
-        """Whether the prompt's last pass rate was outside the band, too few epochs ago to try it again."""
-        band, last = self.settings.pass_rate_band, self.tickets.rates.get(self._prompt(ticket))
-        if not band or not last or ticket.epoch - last[0] > self.settings.band_rest_epochs:
-            return False
-        return last[0] < ticket.epoch and not band[0] <= last[1] <= band[1]
+    async def _drop_fruitless(self, ticket: Ticket, reason: str) -> None:
+        """Raises what is wrong when nothing else has come for long; counting begins again then."""
+        await self._drop(ticket, reason)
+        self._fruitless_in_a_row[reason] += 1
+        if error := fruitless(reason, self._fruitless_in_a_row[reason], len(self.problems)):
+            self._fruitless_in_a_row[reason] = 0
+            raise error
 
     def _prompt(self, ticket: Ticket) -> int:
         return prompt_order(len(self.problems), self.settings.seed, ticket.epoch)[ticket.position]

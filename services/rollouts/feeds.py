@@ -85,7 +85,8 @@ class Feeds:
 
 def read_problems(store: ObjectStore, key: str) -> list[Problem]:
     """The JSON lines of Problem under `key`. Raises InvalidInputError when there is none."""
-    problems = [Problem(**json.loads(line)) for line in store.get(key).decode().splitlines()]
+    lines = store.get(key).decode().split("\n")  # JSON may hold other characters that splitlines() splits at
+    problems = [Problem(**json.loads(line)) for line in lines if line]
     if not problems:
         raise InvalidInputError(f"prompts_key: {key!r} holds no problem; a feed needs at least one")
     return problems

@@ -11,12 +11,14 @@ import numpy as np
 from retrograde.core.policy import Completion, Generation, Policy, Prompt, Sampling, Verifier
 from retrograde.core.problem import Cost, Grade, Problem, Verdict
 from retrograde.core.rollout import REWARDS, RolloutGroup, Sample
-from retrograde.runtime.errors import UnavailableError
+from retrograde.runtime.logs import get_logger
 from retrograde.tasks.task import Task, load_task
 from services.rollouts.metrics import SAMPLES, UNGRADED
 from services.rollouts.settings import FeedSettings
 from services.rollouts.slots import Slots
 from services.rollouts.tickets import Ticket
+
+log = get_logger(__name__)
 
 _SMALLEST_GROUP = 2
 _SAMPLING_ATTEMPTS = 3
@@ -32,8 +34,8 @@ class Sampler:
     verifier: Verifier
     slots: Slots
 
-    async def group(self, ticket: Ticket, problem: Problem) -> RolloutGroup:
-        """A group without a lease. Raises UnavailableError when the verifier judges fewer than two samples."""
+    async def group(self, ticket: Ticket, problem: Problem) -> RolloutGroup | None:
+        """A group without a lease; None when, asked repeatedly, the verifier judges fewer than two samples."""
         task, spent = load_task(problem.task), Cost()
         for _ in range(_SAMPLING_ATTEMPTS):
             began = time.perf_counter()
@@ -44,7 +46,8 @@ class Sampler:
             spent.add(_cost(generation, time.perf_counter() - began))
             if len(samples) >= _SMALLEST_GROUP:
                 return _group(ticket, problem, generation, with_costs(samples, spent))
-        raise UnavailableError(f"feed {self.feed}: problem {problem.id} could not be graded; is the verifier healthy?")
+        log.warning("not graded", feed=self.feed, problem=problem.id, num_attempts=_SAMPLING_ATTEMPTS)
+        return None
 
     async def _generate(self, prompt: Prompt) -> Generation:
         sampling = Sampling(

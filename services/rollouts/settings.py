@@ -17,6 +17,9 @@ class RolloutsSettings(ServiceSettings):
         description="The inference service: host:port of each replica, or dns:///name:port for all addresses of a name."
     )
     verifier: str = Field(description="Address of the verifier service, host:port.")
+    generation_seconds: float = Field(
+        3600.0, gt=0, description="Longest wait for a group's samples, or for new weights while others end."
+    )
     max_groups_in_flight: int = Field(64, ge=1, description="Groups sampled at the same time over all feeds.")
     max_kept_bytes: int = Field(
         256 << 20, ge=0, description="Of leased groups, kept so that they are redelivered as they were, over all feeds."
@@ -34,7 +37,9 @@ class FeedSettings(Settings):
     lease_seconds: float = Field(1800.0, gt=0, description="A group not acknowledged in this time is given out again.")
     num_ahead: int = Field(0, ge=0, description="Groups made before anybody pulls them.")
     max_policy_lag: int | None = Field(
-        None, ge=0, description="Newer versions published since a group's oldest token, at delivery; null: any number."
+        None,
+        ge=0,
+        description="Versions published since a group's oldest token, when it is leased; null: any number.",
     )
     stale: Literal["regenerate", "drop", "deliver"] = Field(
         "regenerate", description="A group beyond the lag: sample its prompt again, use the prompt up, or deliver it."

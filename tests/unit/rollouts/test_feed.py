@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from retrograde.core.problem import Cost, Verdict
+from retrograde.core.problem import Cost, Problem, Verdict
 from retrograde.runtime.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from services.rollouts.settings import FeedSettings
-from tests.unit.rollouts.rollouts_fakes import PROBLEMS, ScriptedPolicy, ScriptedVerifier, leases, pulled, service
+from tests.unit.rollouts.rollouts_fakes import (
+    PROBLEMS,
+    ScriptedPolicy,
+    ScriptedVerifier,
+    leases,
+    pulled,
+    service,
+    until,
+)
 
 SETTINGS = FeedSettings(group_size=4, max_tokens=8)
 MIXED = (Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNPARSABLE, Verdict.CORRECT)
@@ -47,15 +57,50 @@ async def test_a_timeout_is_left_out_and_never_a_reward(tmp_path: Path) -> None:
     assert [sample.grade.verdict for sample in group.samples] == [Verdict.CORRECT, Verdict.INCORRECT]
 
 
-async def test_a_group_that_cannot_be_graded_is_an_error_and_its_prompt_stays_free(tmp_path: Path) -> None:
-    """With the verifier failing on everything the pull fails, and the prompt is not lost."""
+async def test_a_prompt_that_cannot_be_graded_is_dropped_and_the_feed_goes_on(tmp_path: Path) -> None:
+    """Wherever it stands in an epoch: the other four of both epochs are delivered, and the ledger says why not all."""
+    verifier = ScriptedVerifier(MIXED, of_problem={"p2": (Verdict.TIMEOUT,) * 4})
+    async with service(tmp_path, verifier=verifier) as feeds:
+        feed = await feeds.open("f", "prompts.jsonl", SETTINGS.model_copy(update={"num_epochs": 2}))
+        groups = await pulled(feed, 8)
+        assert sorted(group.problem.id for group in groups) == sorted(2 * ["p0", "p1", "p3", "p4"])
+        await feed.acknowledge(leases(groups))
+        assert await pulled(feed, 1) == []
+        assert feed.tickets.dropped == {"ungraded": 2}
+
+
+async def test_a_verifier_that_judges_nothing_is_an_error(tmp_path: Path) -> None:
+    """The pull fails after some prompts and says so; once the verifier is well the next one works."""
     verifier = ScriptedVerifier((Verdict.ERROR,) * 4)
     async with service(tmp_path, verifier=verifier) as feeds:
         feed = await feeds.open("f", "prompts.jsonl", SETTINGS)
-        with pytest.raises(UnavailableError, match="could not be graded"):
+        with pytest.raises(UnavailableError, match="16 groups in a row could not be graded"):
             await pulled(feed, 1)
         verifier.verdicts = MIXED
-        assert [group.id for group in await pulled(feed, 1)] == ["0000-0000000"]
+        assert len(await pulled(feed, 1)) == 1
+
+
+async def test_any_character_may_stand_in_a_statement(tmp_path: Path) -> None:
+    """Also those that end a line elsewhere: JSON lines end at a line feed alone."""
+    problem = Problem("p", "countdown", "Numbers: 3 7 7,\u2028target: 28.\u2029\x85", "28")
+    async with service(tmp_path, verifier=ScriptedVerifier(MIXED)) as feeds:
+        feeds.store.put("raw.jsonl", json.dumps(asdict(problem), ensure_ascii=False).encode() + b"\n\n")
+        feed = await feeds.open("f", "raw.jsonl", SETTINGS)
+    assert feed.problems == [problem]
+
+
+async def test_closing_begins_nothing(tmp_path: Path) -> None:
+    """What is broken off is not sampled in the same moment again, although somebody waits for it."""
+    policy = ScriptedPolicy()
+    policy.gate.clear()
+    async with service(tmp_path, policy) as feeds:
+        feed = await feeds.open("f", "prompts.jsonl", SETTINGS)
+        waiting = asyncio.create_task(pulled(feed, 3))
+        await until(lambda: policy.running == 3)
+        await feed.close()
+        assert (len(policy.asked), feed.sampling) == (3, set())
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
 
 
 async def test_an_older_policy_than_asked_for_is_refused_until_it_is_served(tmp_path: Path) -> None:
