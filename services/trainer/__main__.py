@@ -25,7 +25,9 @@ async def run(settings: TrainerSettings) -> None:
         backend = await process.enter(LocalBackend(Path(settings.work_dir)))
         controller = Controller(settings, process.store, process.broker, policy, verifier, backend)
         process.add_servicer(
-            add_TrainerServiceServicer_to_server, TrainerServicer(controller), "retrograde.v1.TrainerService"
+            add_TrainerServiceServicer_to_server,
+            TrainerServicer(controller, process.drain),
+            "retrograde.v1.TrainerService",
         )
         process.add_worker(controller.work)
         await process.serve()

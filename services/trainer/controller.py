@@ -5,15 +5,18 @@ task    -> for each stage of the plan that is not done: its turn at the served p
 cancel  -> the task ends, then the run's jobs, then the run is CANCELLED; created again, it goes on
 restart -> every stored run that had not ended gets its task again
 
-Creating and cancelling one run happen one after the other; runs do not wait for each other but for the served policy.
+Creating and cancelling one run happen one after the other, and to their end also when the caller leaves; runs do not
+wait for each other but for the served policy.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from retrograde.recipe.recipe import Recipe, RecipeError, parse_recipe
 from retrograde.runtime import metrics
@@ -23,6 +26,7 @@ from retrograde.runtime.errors import (
     ConflictError,
     InvalidInputError,
     NotFoundError,
+    OverloadedError,
     RetrogradeError,
     UnavailableError,
 )
@@ -39,6 +43,8 @@ from services.trainer.stages.plan import plan
 from services.trainer.stages.search import weights_of
 from services.trainer.stages.stage import RunContext, Stage
 from services.trainer.turns import PolicyTurns
+
+T = TypeVar("T")
 
 _log = get_logger(__name__)
 _PAUSE_SECONDS = 2.0
@@ -59,36 +65,29 @@ class Controller:
     _turns: PolicyTurns = field(default_factory=PolicyTurns)
     _records: dict[str, RunRecord] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _under_way: set[asyncio.Task[run_pb2.Run]] = field(default_factory=set)
+    _is_stopping: bool = False
     _locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     async def work(self, drain: asyncio.Event) -> None:
         """Continues the stored runs that had not ended; on drain stops all where they are."""
-        for run in await in_thread(lambda: list(list_runs(self.store))):
-            if run.state not in ENDED:
-                await self._take_up(run.id)
+        while not (drain.is_set() or await self._took_up_all()):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(drain.wait(), _PAUSE_SECONDS)
         await drain.wait()
+        self._is_stopping = True
         for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        for record in self._records.values():
-            await record.settled()
+        await asyncio.gather(*self._tasks.values(), *self._under_way, return_exceptions=True)
+        for record in list(self._records.values()):
+            await record.settled()  # this sends its watchers away
 
     async def create(self, run_id: str, recipe_yaml: str, by: str) -> run_pb2.Run:
         """The run, new or found. Raises ConflictError for another recipe, InvalidInputError for a wrong one."""
         recipe = _parse(recipe_yaml)
-        stages = self.plan(recipe)
-        async with self._locks[run_id]:
-            try:
-                record = await self._open(run_id)
-            except NotFoundError:
-                return await self._create(run_id, recipe, recipe_yaml, stages, by)
-            if record.run.recipe_hash != recipe.hash:
-                raise ConflictError(
-                    f"run_id: {run_id!r} belongs to recipe {record.run.recipe_hash}; use another run id"
-                )
-            if record.run.state in (run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED):
-                await self._continue(record, by)
-            return record.run
+        names = [stage.name for stage in self.plan(recipe)]
+        created = run_pb2.RunCreated(recipe_hash=recipe.hash, recipe_yaml=recipe_yaml, plan=names)
+        return await self._carried_through(self._create(run_id, created, by))
 
     async def record(self, run_id: str) -> RunRecord:
         """The run's state with its watchers. Raises NotFoundError."""
@@ -111,6 +110,37 @@ class Controller:
 
     async def cancel(self, run_id: str, by: str) -> run_pb2.Run:
         """Stops the run where it is, and its jobs; one that has ended stays as it ended."""
+        return await self._carried_through(self._cancel(run_id, by))
+
+    async def _carried_through(self, change: Coroutine[Any, Any, run_pb2.Run]) -> run_pb2.Run:
+        """What `change` returns; once begun it goes on to its end, whatever becomes of its caller."""
+        task = asyncio.create_task(change)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
+
+    async def _create(self, run_id: str, created: run_pb2.RunCreated, by: str) -> run_pb2.Run:
+        async with self._locks[run_id]:
+            try:
+                record = await self._open(run_id)
+            except NotFoundError:
+                return await self._begin(run_id, created, by)
+            if record.run.recipe_hash != created.recipe_hash:
+                raise ConflictError(
+                    f"run_id: {run_id!r} belongs to recipe {record.run.recipe_hash}; use another run id"
+                )
+            if self._rests(record.run):
+                await self._continue(record, by)
+            return record.run
+
+    async def _begin(self, run_id: str, created: run_pb2.RunCreated, by: str) -> run_pb2.Run:
+        record = RunRecord(self.store, run_pb2.Run(id=run_id))
+        await record.create(created, by)
+        self._records[run_id] = record
+        self._start(record)
+        return record.run
+
+    async def _cancel(self, run_id: str, by: str) -> run_pb2.Run:
         async with self._locks[run_id]:
             record = await self._open(run_id)
             task = self._tasks.pop(run_id, None)
@@ -129,28 +159,38 @@ class Controller:
             self._records[run_id] = RunRecord(self.store, run)
         return self._records[run_id]
 
-    async def _create(
-        self, run_id: str, recipe: Recipe, recipe_yaml: str, stages: Sequence[Stage], by: str
-    ) -> run_pb2.Run:
-        record = RunRecord(self.store, run_pb2.Run(id=run_id))
-        names = [stage.name for stage in stages]
-        await record.create(run_pb2.RunCreated(recipe_hash=recipe.hash, recipe_yaml=recipe_yaml, plan=names), by)
-        self._records[run_id] = record
-        self._start(record)
-        return record.run
+    async def _took_up_all(self) -> bool:
+        """Whether the store could be read, and every run in it that had not ended goes on."""
+        try:
+            for run in await in_thread(lambda: list(list_runs(self.store))):
+                if run.state not in ENDED:
+                    await self._take_up(run.id)
+        except UnavailableError as error:
+            _log.warning("the store is away; its runs wait", reason=str(error))
+            return False
+        return True
 
     async def _take_up(self, run_id: str) -> None:
         async with self._locks[run_id]:
             record = await self._open(run_id)
-            if run_id not in self._tasks and record.run.state not in ENDED:
+            if record.run.state in ENDED:
+                await record.settled()  # its end was told and the state not stored
+            elif self._rests(record.run):
                 await self._continue(record, "trainer, restarted")
+
+    def _rests(self, run: run_pb2.Run) -> bool:
+        """Whether nobody works on a run that has more to do."""
+        if run.state == run_pb2.RUN_STATE_RUNNING:
+            return run.id not in self._tasks or self._tasks[run.id].done()
+        return run.state != run_pb2.RUN_STATE_SUCCEEDED
 
     async def _continue(self, record: RunRecord, by: str) -> None:
         await record.tell(run_pb2.RunEvent(continued=run_pb2.RunContinued()), by)
         self._start(record)
 
     def _start(self, record: RunRecord) -> None:
-        self._tasks[record.run.id] = asyncio.create_task(self._run(record))
+        if not self._is_stopping:  # else the next life starts it
+            self._tasks[record.run.id] = asyncio.create_task(self._run(record))
 
     async def _run(self, record: RunRecord) -> None:
         with _RUNNING.track_inprogress():
@@ -191,7 +231,8 @@ class Controller:
         if not stage.serves:
             await _work(stage, state, context, record)
             return
-        weights = await in_thread(weights_of, context.store, context.key("checkpoints", stage.serves))
+        key = context.key("checkpoints", stage.serves)
+        weights = await _patiently(lambda: in_thread(weights_of, context.store, key), state, record)
         if self._turns.must_wait(weights):
             await _wait(record, state, "another run's weights are served")
         async with self._turns.hold(weights):
@@ -199,24 +240,34 @@ class Controller:
 
 
 async def _work(stage: Stage, state: run_pb2.Stage, context: RunContext, record: RunRecord) -> None:
-    """Runs the stage until it is done; while a service is away, waits and runs it again."""
+    """Runs the stage until it is done."""
 
     async def progress(done: int, total: int, detail: str) -> None:
         await record.progress(state, done, total, detail)
 
+    cost = await _patiently(lambda: stage.run(context, progress), state, record)
+    await record.finish(state, cost)
+
+
+async def _patiently(work: Callable[[], Awaitable[T]], state: run_pb2.Stage, record: RunRecord) -> T:
+    """What `work` returns; while a service is away or full, waits and does it again."""
     waited_at = -1
     while True:
         try:
-            cost = await stage.run(context, progress)
-        except UnavailableError as error:
-            _log.warning("a service is away; the stage waits", stage=stage.name, error=str(error))
+            return await work()
+        except (UnavailableError, OverloadedError) as error:
+            if _is_cancelled():  # what failed was the end of the work
+                raise asyncio.CancelledError from error
+            _log.warning("a service is away or full; the stage waits", stage=state.name, error=str(error))
             if state.done != waited_at:
                 await _wait(record, state, str(error))
             waited_at = state.done
             await asyncio.sleep(_PAUSE_SECONDS)
-        else:
-            await record.finish(state, cost)
-            return
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _wait(record: RunRecord, state: run_pb2.Stage, reason: str) -> None:

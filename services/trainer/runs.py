@@ -140,13 +140,18 @@ class RunRecord:
             stage.state = state
         await self.tell(run_pb2.RunEvent(ended=ended), by)
 
-    async def watch(self) -> AsyncIterator[run_pb2.Run]:
-        """The run now and after each change, until it ends."""
+    async def watch(self, drain: asyncio.Event) -> AsyncIterator[run_pb2.Run]:
+        """The run now and after each change, until it ends. The first save after `drain` is its last.
+
+        Raises UnavailableError when it was sent away.
+        """
         seen = -1
         while True:
             async with self._changed:
-                while self._num_saves <= seen:
+                while self._num_saves <= seen and not drain.is_set():
                     await self._changed.wait()
+            if self._num_saves <= seen:
+                raise UnavailableError("this process is draining; watch again, another answers")
             seen = self._num_saves
             yield self.run
             if self.run.state in ENDED:

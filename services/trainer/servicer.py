@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,9 @@ _RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 class TrainerServicer(TrainerServiceServicer):
     """The lifecycle of runs."""
 
-    def __init__(self, controller: Controller) -> None:
+    def __init__(self, controller: Controller, drain: asyncio.Event) -> None:
         self._controller = controller
+        self._drain = drain
 
     async def CreateRun(self, request: pb.CreateRunRequest, context: Context) -> pb.CreateRunResponse:
         """Creates or finds the run."""
@@ -49,9 +51,9 @@ class TrainerServicer(TrainerServiceServicer):
         return pb.CancelRunResponse(run=await self._controller.cancel(request.run_id, by))
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
-        """Streams the run's changes."""
+        """Streams the run's changes; UNAVAILABLE once this process drains."""
         record = await self._controller.record(request.run_id)
-        async for run in record.watch():
+        async for run in record.watch(self._drain):
             yield pb.WatchRunResponse(run=run)
 
     async def GetRunHistory(self, request: pb.GetRunHistoryRequest, context: Context) -> pb.GetRunHistoryResponse:

@@ -51,19 +51,21 @@ class PolicyTurns:
         return not self._num_holders or weights == self._weights
 
     def _admit(self) -> None:
-        while self._line and self._fits(self._line[0].weights):
+        while self._line and (self._line[0].admitted.cancelled() or self._fits(self._line[0].weights)):
             waiter = self._line.popleft()
-            self._weights = waiter.weights
-            self._num_holders += 1
-            waiter.admitted.set_result(None)
+            if not waiter.admitted.cancelled():
+                self._weights = waiter.weights
+                self._num_holders += 1
+                waiter.admitted.set_result(None)
 
     def _give_up(self, waiter: _Waiter) -> None:
         """Leaves the line, or lets go of what it was given in the moment it was cancelled."""
+        if not waiter.admitted.cancelled():
+            self._let_go()
+            return
         if waiter in self._line:
             self._line.remove(waiter)
-            self._admit()
-        else:
-            self._let_go()
+        self._admit()
 
     def _let_go(self) -> None:
         self._num_holders -= 1

@@ -16,12 +16,14 @@ from typing import Any, NamedTuple, Protocol
 
 from torch.utils.tensorboard import SummaryWriter
 
-from retrograde.runtime.errors import InvalidInputError
+from retrograde.runtime.errors import InvalidInputError, UnavailableError
+from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
 from services.trainer.job.settings import JobSettings
 from services.trainer.tracking import require_installed
 
 _KEEP_EVERY_SECONDS = 30.0
+_log = get_logger(__name__)
 
 
 class Step(NamedTuple):
@@ -145,23 +147,28 @@ def names_of(job_key: str) -> tuple[str, str]:
 
 
 def open_trackers(store: ObjectStore, settings: JobSettings, earlier: Iterable[Step]) -> list[Tracker]:
-    """TensorBoard, with the `earlier` steps in it, and who was asked for. Raises InvalidInputError naming a setting."""
-    asked = settings.tracking
+    """TensorBoard, with the `earlier` steps in it, and who was asked for.
+
+    One that fails before the first step raises InvalidInputError naming its setting; later it is left out.
+    """
+    asked, steps = settings.tracking, list(earlier)
     require_installed(asked)
-    trackers: list[Tracker] = [
-        TensorBoard(store, settings.job_key, settings.work_dir / "tensorboard", earlier),
-    ]
-    if asked.wandb_project:
-        project = asked.wandb_project
-        trackers.append(_opened("wandb_project", project, lambda: WeightsAndBiases(project, settings)))
-    if asked.mlflow_uri:
-        uri = asked.mlflow_uri
-        trackers.append(_opened("mlflow_uri", uri, lambda: MLflow(uri, store, settings)))
+    trackers: list[Tracker] = [TensorBoard(store, settings.job_key, settings.work_dir / "tensorboard", steps)]
+    if project := asked.wandb_project:
+        trackers += _opened("wandb_project", project, lambda: WeightsAndBiases(project, settings), is_first=not steps)
+    if uri := asked.mlflow_uri:
+        trackers += _opened("mlflow_uri", uri, lambda: MLflow(uri, store, settings), is_first=not steps)
     return trackers
 
 
-def _opened(field: str, value: str, build: Callable[[], Tracker]) -> Tracker:
+def _opened(field: str, value: str, build: Callable[[], Tracker], *, is_first: bool) -> list[Tracker]:
     try:
-        return build()
+        return [build()]
+    except UnavailableError:  # the store's
+        raise
     except Exception as error:  # their packages have exceptions of their own
-        raise InvalidInputError(f"tracking.{field}: {value!r} was refused: {type(error).__name__}: {error}") from error
+        refused = f"tracking.{field}: {value!r} was refused: {type(error).__name__}: {error}"
+        if is_first:
+            raise InvalidInputError(refused) from error
+        _log.warning("a tracker is left out", reason=refused)
+        return []

@@ -23,6 +23,7 @@ from services.trainer.stages.stage import (
 )
 
 _EVERY_RATE = (0.0, 1.0)
+_SAMPLES_PER_REQUEST = 64  # the inference service takes 256 at most by default
 
 
 class EvaluateStage:
@@ -114,15 +115,19 @@ async def _one_problem(
 ) -> list[dict[str, object]]:
     task = load_task(problem.task)
     settings = context.recipe.evaluate
-    sampling = Sampling(n=num_samples, temperature=settings.temperature, max_tokens=settings.max_tokens)
+    prompt = Prompt(task.prompt(problem), chat=task.chat)
+    completions: list[Completion] = []
     async with slots:
-        generation = await context.policy.generate(Prompt(task.prompt(problem), chat=task.chat), sampling)
-        completions = generation.completions
+        while num_left := num_samples - len(completions):
+            n = min(num_left, _SAMPLES_PER_REQUEST)
+            sampling = Sampling(n=n, temperature=settings.temperature, max_tokens=settings.max_tokens)
+            generation = await context.policy.generate(prompt, sampling)
+            completions += generation.completions
+            cost.prompt_tokens += len(generation.prompt_token_ids)
+            cost.accelerator_seconds += generation.engine_seconds
         grades = await context.verifier.verify([(problem, completion.text) for completion in completions])
-    cost.prompt_tokens += len(generation.prompt_token_ids)
     cost.generated_tokens += sum(completion.num_tokens for completion in completions)
     cost.verifier_calls += len(completions)
-    cost.accelerator_seconds += generation.engine_seconds
     return evaluation_rows(task, problem, completions, grades)
 
 
@@ -152,7 +157,7 @@ def evaluation_rows(
 
 def _pass_rates(context: RunContext, arm: str) -> dict[str, float]:
     verdicts: dict[str, list[bool]] = {}
-    for line in context.store.get(context.key(f"evaluations/{arm}.jsonl")).decode().splitlines():
+    for line in filter(None, context.store.get(context.key(f"evaluations/{arm}.jsonl")).decode().split("\n")):
         row = json.loads(line)
         verdicts.setdefault(row["problem_id"], []).append(row["verdict"] == Verdict.CORRECT.value)
     return {problem_id: sum(right) / len(right) for problem_id, right in verdicts.items()}

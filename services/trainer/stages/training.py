@@ -12,7 +12,7 @@ from retrograde.analysis.job_steps import JobSteps
 from retrograde.core.problem import Cost
 from retrograde.core.settings import RlSettings
 from retrograde.runtime.blocking import in_thread
-from retrograde.runtime.errors import InvalidInputError
+from retrograde.runtime.errors import InvalidInputError, UnavailableError
 from services.trainer.jobs import run_job
 from services.trainer.launch import Job
 from services.trainer.stages.job_gauges import hide, show
@@ -130,8 +130,7 @@ async def _run_job(context: RunContext, job: Job, progress: Progress, total: int
             await run_job(context.backend, job, context.settings.job_attempts, context.tell)
         finally:
             watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher
+            await asyncio.gather(watcher, return_exceptions=True)
             hide(job.name)
     steps = _steps(context, job)
     await in_thread(steps.read)
@@ -142,7 +141,8 @@ async def _run_job(context: RunContext, job: Job, progress: Progress, total: int
 async def _report_steps(context: RunContext, job: Job, progress: Progress, total: int) -> None:
     steps = _steps(context, job)
     while True:
-        await in_thread(steps.read)
+        with contextlib.suppress(UnavailableError):  # the next look tells what this one missed
+            await in_thread(steps.read)
         show(job.name, steps)
         wanted = int(steps.values[-1].get("num_steps", total)) if steps.values else total
         await progress(len(steps.values), wanted, steps.figures() or "starting")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from retrograde.runtime.errors import InvalidInputError
+from retrograde.runtime.errors import InvalidInputError, UnavailableError
 from services.trainer.job.metrics import StepMetrics
 from services.trainer.job.settings import JobSettings
 from services.trainer.job.trackers import Step, TensorBoard
@@ -214,3 +214,28 @@ def test_a_tracker_that_fails_does_not_end_the_training(tmp_path: Path, monkeypa
         metrics.write(3, {"reward": 0.5})
     assert [step for step, _ in wandb.logged] == [1]
     assert len(list(store.list("runs/r/jobs/astro_rl/steps/"))) == 3
+
+
+def test_a_job_that_resumes_without_its_tracker_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a step is there, a server that is away ends no job: its tracker is left out and the steps are stored."""
+    wandb, mlflow, store = FakeWandb(monkeypatch), FakeMlflow(monkeypatch), MemoryStore()
+    asked = settings(tmp_path, wandb_project="astro", mlflow_uri="http://mlflow")
+    life(store, asked, 1)
+    wandb.fault = RuntimeError("away")
+    life(store, asked, 2)
+    assert [step for step, _ in wandb.logged] == [1]
+    assert {step for *_, step in mlflow.points} == {1, 2}
+    assert len(list(store.list("runs/r/jobs/astro_rl/steps/"))) == 2
+
+
+def test_a_store_that_is_away_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job ends as one that may be started again, whatever asked the store."""
+
+    def away(_key: str) -> bool:
+        raise UnavailableError("store: away")
+
+    FakeMlflow(monkeypatch)
+    store = MemoryStore()
+    monkeypatch.setattr(store, "exists", away)
+    with pytest.raises(UnavailableError):
+        life(store, settings(tmp_path, mlflow_uri="http://mlflow"), 1)

@@ -3,114 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
-from types import SimpleNamespace
-from typing import Any
 
 import grpc
 import pytest
 import yaml
 
-from retrograde.core.problem import Cost
-from retrograde.runtime.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from retrograde.runtime.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    OverloadedError,
+    RetrogradeError,
+    UnavailableError,
+)
 from retrograde.v1 import run_pb2
 from retrograde.v1.trainer_service_pb2_grpc import add_TrainerServiceServicer_to_server
 from retrograde.wire.clients import TrainerClient
-from services.trainer.controller import Controller
 from services.trainer.history import History, rebuilt
-from services.trainer.launch import Job, JobHandle, JobState, JobStatus
+from services.trainer.launch import Job
 from services.trainer.servicer import TrainerServicer
-from services.trainer.stages.stage import Progress, RunContext
-from tests.unit.search.search_fakes import RECIPE, MemoryStore
-
-YAML = yaml.safe_dump(RECIPE.model_dump(mode="json"))
-
-
-class Backend:
-    """Jobs run until they are cancelled."""
-
-    def __init__(self) -> None:
-        self.at_work: list[JobHandle] = []
-
-    async def launch(self, job: Job) -> None:
-        self.at_work.append(job.handle)
-
-    async def status(self, handle: JobHandle) -> JobStatus:
-        return JobStatus(JobState.RUNNING if handle in self.at_work else JobState.GONE)
-
-    async def tail(self, handle: JobHandle, num_lines: int) -> str:
-        return ""
-
-    async def cancel(self, handle: JobHandle) -> None:
-        self.at_work.remove(handle)
-
-    async def running(self) -> list[JobHandle]:
-        return list(self.at_work)
-
-
-class Scripted:
-    """A stage that works until `go`; `faults` are raised first. Notes its runs by run id."""
-
-    unit = "things"
-
-    def __init__(self, name: str, serves: str = "") -> None:
-        self.name, self.serves = name, serves
-        self.go = asyncio.Event()
-        self.begun: list[str] = []
-        self.at_work: set[str] = set()
-        self.faults: list[Exception] = []
-
-    async def run(self, context: RunContext, progress: Progress) -> Cost:
-        self.begun.append(context.run_id)
-        if self.faults:
-            raise self.faults.pop()
-        self.at_work.add(context.run_id)
-        try:
-            await self.go.wait()
-        finally:
-            self.at_work.discard(context.run_id)
-        await progress(2, 2, "")
-        return Cost()
-
-
-class Trainer:
-    """Controllers over one store, one life after the other."""
-
-    def __init__(self) -> None:
-        self.store = MemoryStore()
-        self.backend = Backend()
-        self.stages = [Scripted("one"), Scripted("two", serves="base")]
-
-    @contextlib.asynccontextmanager
-    async def life(self) -> AsyncIterator[Controller]:
-        drain = asyncio.Event()
-        other: Any = SimpleNamespace()
-        controller = Controller(other, self.store, other, other, other, self.backend, lambda _recipe: list(self.stages))
-        work = asyncio.create_task(controller.work(drain))
-        try:
-            yield controller
-        finally:
-            drain.set()
-            await asyncio.wait_for(work, 60)
-
-    def told(self, run_id: str) -> list[str | None]:
-        return [event.WhichOneof("happened") for event in History(self.store, run_id).read()]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-async def ended(controller: Controller, run_id: str) -> run_pb2.Run:
-    """The run once it has ended."""
-    record = await controller.record(run_id)
-    async with asyncio.timeout(60):
-        async for run in record.watch():
-            last = run
-    return last
+from tests.unit.search.search_fakes import RECIPE
+from tests.unit.trainer.trainer_fakes import YAML, Trainer, ended, until
 
 
 @pytest.fixture
@@ -210,17 +123,20 @@ async def test_a_failed_stage_fails_its_run_and_ends_its_jobs(trainer: Trainer) 
     assert trainer.backend.at_work == []
 
 
-async def test_a_stage_waits_for_a_service_that_is_away(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [UnavailableError("verifier: away"), OverloadedError("policy: full")])
+async def test_a_stage_waits_for_a_service_that_is_away_or_full(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch, error: RetrogradeError
+) -> None:
     """It is run again until the service answers; the history says once what it waited for."""
     monkeypatch.setattr("services.trainer.controller._PAUSE_SECONDS", 0.01)
     for stage in trainer.stages:
         stage.go.set()
-    trainer.stages[0].faults = [UnavailableError("verifier: away")] * 3
+    trainer.stages[0].faults = [error] * 3
     async with trainer.life() as controller:
         await controller.create("r", YAML, "ada")
         assert (await ended(controller, "r")).state == run_pb2.RUN_STATE_SUCCEEDED
     (waits,) = [event.stage_waits for event in History(trainer.store, "r").read() if event.HasField("stage_waits")]
-    assert (waits.name, waits.reason) == ("one", "verifier: away")
+    assert (waits.name, waits.reason) == ("one", str(error))
 
 
 @pytest.mark.parametrize("is_same", [True, False], ids=["same weights", "other weights"])
@@ -273,7 +189,7 @@ async def test_callers_are_named_in_the_history(trainer: Trainer) -> None:
     server = grpc.aio.server()
     port = server.add_insecure_port("127.0.0.1:0")
     async with trainer.life() as controller:
-        add_TrainerServiceServicer_to_server(TrainerServicer(controller), server)
+        add_TrainerServiceServicer_to_server(TrainerServicer(controller, trainer.drain), server)
         await server.start()
         async with TrainerClient(f"127.0.0.1:{port}") as client:
             try:

@@ -42,13 +42,13 @@ async def test_a_watcher_sees_the_end(tmp_path: Path) -> None:
     watched = record(tmp_path)
 
     async def states() -> list[int]:
-        return [run.state async for run in watched.watch()]
+        return [run.state async for run in watched.watch(asyncio.Event())]
 
     reader = asyncio.create_task(states())
     await watched.settled()
     await watched.settled()
     await watched.end(run_pb2.RUN_STATE_FAILED, "out of luck")
-    assert (await asyncio.wait_for(reader, 5))[-1] == run_pb2.RUN_STATE_FAILED
+    assert (await asyncio.wait_for(reader, 60))[-1] == run_pb2.RUN_STATE_FAILED
 
 
 async def test_ending_a_run_ends_its_running_stage(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ async def test_a_full_store_does_not_end_a_run(monkeypatch: pytest.MonkeyPatch) 
     await asyncio.sleep(0.05)
     assert not beginning.done()
     store.fault = None
-    await waiting.finish(await asyncio.wait_for(beginning, 5), Cost())
+    await waiting.finish(await asyncio.wait_for(beginning, 60), Cost())
     assert load_run(store, "r1").stages[0].state == run_pb2.RUN_STATE_SUCCEEDED
 
 

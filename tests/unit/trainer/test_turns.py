@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+
+import pytest
 
 from services.trainer.turns import PolicyTurns
 
@@ -85,3 +88,16 @@ async def test_one_cancelled_in_the_moment_of_its_turn_lets_go() -> None:
     await second.cancel()
     assert await at_work(first, second, third) == [False, False, True]
     await third.end()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+async def test_stages_cancelled_together_end_as_cancelled(order: tuple[int, ...]) -> None:
+    """One that works and two in line, in whatever order: no other error, and nothing is held afterwards."""
+    turns = PolicyTurns()
+    stages = [Stage(turns, "a"), Stage(turns, "b"), Stage(turns, "a")]
+    assert await at_work(*stages) == [True, False, False]
+    for i in order:
+        stages[i].task.cancel()
+    await asyncio.wait({stage.task for stage in stages}, timeout=60)
+    assert [stage.task.cancelled() for stage in stages] == [True] * 3
+    assert not turns.must_wait("c")
