@@ -249,6 +249,9 @@ class RlSettings(Settings):
     )
     micro_batch_tokens: int = Field(16384, ge=1, description="Padded tokens per forward pass of a rank (ours).")
     save_every: int = Field(10, ge=1, description="Steps between resumable saves (ours).")
+    lease_seconds: float = Field(
+        21600.0, gt=0, description="A group that no save covers in this time is given out again (ours)."
+    )
     num_processes: int = Field(1, ge=1, description="Ranks.")
 
     @model_validator(mode="before")

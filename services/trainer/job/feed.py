@@ -74,7 +74,7 @@ class GrpcFeed:
         """See RolloutSource."""
         rl = self._settings.rl
         sampling = {"group_size": rl.group_size, "temperature": rl.temperature, "max_tokens": rl.max_tokens}
-        described = json.dumps({**sampling, "seed": self._settings.seed})
+        described = json.dumps({**sampling, "seed": self._settings.seed, "lease_seconds": rl.lease_seconds})
         self._run(self._client.open_feed(self._feed, self._settings.prompts_key, described))
 
     def pull(self, num_groups: int, min_policy_version: int) -> list[RolloutGroup]:
@@ -109,7 +109,8 @@ class GrpcFeed:
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
     async def _connect(self) -> RolloutsClient:
-        return await RolloutsClient(self._settings.rollouts).__aenter__()
+        client = RolloutsClient(self._settings.rollouts, deadline_seconds=self._settings.publish_seconds)
+        return await client.__aenter__()
 
     async def _ack(self, lease_ids: Sequence[str]) -> None:
         """All at once; where one of them is gone and the call refused, one by one."""

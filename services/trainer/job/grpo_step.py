@@ -130,9 +130,11 @@ def update(trainee: Trainee, examples: Sequence[Example]) -> list[float]:
 @torch.no_grad()
 def with_old_logprobs(trainee: Trainee, examples: Sequence[Example]) -> list[Example]:
     """The examples with the log-probabilities that the policy gives their tokens now."""
+    if not examples:
+        return []
     ranks = trainee.ranks
     ends = np.cumsum([len(example.tokens) for example in examples], dtype=np.int64)
-    told = torch.zeros(int(ends[-1]) if len(ends) else 0, dtype=torch.float64)
+    told = torch.zeros(int(ends[-1]), dtype=torch.float64)
     for group in deal(_plan(examples, trainee.rl), ranks.rank, ranks.world_size):
         tokens = collate([examples[i] for i in group], ranks.device).tokens
         logprobs = losses.token_logprobs(trainee.policy.logits(tokens), tokens)

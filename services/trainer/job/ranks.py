@@ -9,7 +9,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import deepspeed
 import torch
@@ -19,6 +20,8 @@ from retrograde.core.settings import EngineSettings
 from retrograde.runtime.lifeline import die_with_parent
 
 T = TypeVar("T")
+LONGEST_WAIT = timedelta(days=1)
+"""For the slowest rank, or for the first one while it waits for a step's groups."""
 _LOOPBACK = {"localhost", "127.0.0.1"}
 
 
@@ -66,7 +69,6 @@ class Ranks:
 def joined(settings: EngineSettings) -> Iterator[Ranks]:
     """Joins the other ranks, and leaves them at the end."""
     on_cuda = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
-    alone = "RANK" not in os.environ
     os.environ.setdefault("LOCAL_RANK", "0")
     local_rank = int(os.environ["LOCAL_RANK"])
     device = torch.device("cuda", local_rank) if on_cuda else torch.device("cpu")
@@ -75,17 +77,23 @@ def joined(settings: EngineSettings) -> Iterator[Ranks]:
     else:
         _settle_on_cpu(settings.num_threads)
     backend = "nccl" if on_cuda else "gloo"
-    if alone:
-        store = distributed.HashStore()  # type: ignore[attr-defined]  # public, but missing from __all__
-        distributed.init_process_group(backend, store=store, rank=0, world_size=1)
-    else:
-        die_with_parent()  # a rank has its own session: killing the launcher alone would leave it at work
-        distributed.init_process_group(backend)
+    meet(backend)
     deepspeed.init_distributed(backend, auto_mpi_discovery=False, rank=distributed.get_rank())
     try:
         yield _ranks(local_rank, device)
     finally:
         distributed.destroy_process_group()
+
+
+def meet(backend: str) -> None:
+    """Waits for the other ranks, if the environment tells of any."""
+    alone: dict[str, Any] = {}
+    if "RANK" in os.environ:
+        die_with_parent()  # a rank has its own session: killing the launcher alone would leave it at work
+    else:
+        store = distributed.HashStore()  # type: ignore[attr-defined]  # public, but missing from __all__
+        alone = {"store": store, "rank": 0, "world_size": 1}
+    distributed.init_process_group(backend, timeout=LONGEST_WAIT, **alone)
 
 
 def _ranks(local_rank: int, device: torch.device) -> Ranks:

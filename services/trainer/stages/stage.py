@@ -64,7 +64,7 @@ def json_lines(rows: Iterable[object]) -> bytes:
 
 def read_json_lines(data: bytes) -> list[dict[str, object]]:
     """JSON lines as rows."""
-    return [json.loads(line) for line in data.decode().splitlines()]
+    return [json.loads(line) for line in data.decode().split("\n") if line]
 
 
 def problems_to_bytes(problems: Sequence[Problem]) -> bytes:
@@ -74,4 +74,4 @@ def problems_to_bytes(problems: Sequence[Problem]) -> bytes:
 
 def problems_from_bytes(data: bytes) -> list[Problem]:
     """JSON lines as problems."""
-    return [Problem(**json.loads(line)) for line in data.decode().splitlines()]
+    return [Problem(**json.loads(line)) for line in data.decode().split("\n") if line]

@@ -36,6 +36,7 @@ class ScriptedRollouts(RolloutsServiceServicer):
     opened: list[pb.OpenFeedRequest] = field(default_factory=list)
     waiting: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
+    swaps_slowly: bool = False
 
     def OpenFeed(self, request: pb.OpenFeedRequest, context: grpc.ServicerContext) -> pb.OpenFeedResponse:
         self.opened.append(request)
@@ -65,6 +66,7 @@ class ScriptedRollouts(RolloutsServiceServicer):
         self, request: pb.PublishPolicyRequest, context: grpc.ServicerContext
     ) -> pb.PublishPolicyResponse:
         assert (request.checkpoint_key, request.policy_version) == ("policies/000003", 0)
+        assert not self.swaps_slowly or self.go_on.wait(60)
         return pb.PublishPolicyResponse(policy_version=17)
 
 
@@ -74,15 +76,15 @@ def scripted_rollouts() -> ScriptedRollouts:
     return ScriptedRollouts()
 
 
-@pytest.fixture(name="feed")
-def feed_of_servicer(rollouts: ScriptedRollouts, tmp_path: Path) -> Iterator[GrpcFeed]:
-    """The feed "arm" of `rollouts`, over loopback; it gives up at once when nothing comes."""
+@pytest.fixture(name="settings")
+def settings_of_job(rollouts: ScriptedRollouts, tmp_path: Path) -> Iterator[GrpoJobSettings]:
+    """Of the feed "arm" of `rollouts`, over loopback; the job gives up at once when nothing comes."""
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
     add_RolloutsServiceServicer_to_server(rollouts, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     keys = dict.fromkeys(("store", "init_checkpoint", "output_key", "job_key", "policies_key"), "unused")
-    settings = GrpoJobSettings(
+    yield GrpoJobSettings(
         **keys,
         prompts_key="prompts.jsonl",
         work_dir=tmp_path,
@@ -90,21 +92,27 @@ def feed_of_servicer(rollouts: ScriptedRollouts, tmp_path: Path) -> Iterator[Grp
         feed="arm",
         patience_seconds=0.5,
         seed=9,
-        rl=RlSettings(group_size=6, temperature=0.9, max_tokens=77),
+        rl=RlSettings(group_size=6, temperature=0.9, max_tokens=77, lease_seconds=5000),
     )
-    with GrpcFeed(settings) as feed:
-        yield feed
-        rollouts.go_on.set()
+    rollouts.go_on.set()
     server.stop(None).wait()
 
 
+@pytest.fixture(name="feed")
+def feed_of_servicer(settings: GrpoJobSettings, rollouts: ScriptedRollouts) -> Iterator[GrpcFeed]:
+    """The client of the job."""
+    with GrpcFeed(settings) as feed:
+        yield feed
+        rollouts.go_on.set()
+
+
 def test_opening_tells_the_feed_how_to_sample(rollouts: ScriptedRollouts, feed: GrpcFeed) -> None:
-    """Group size, temperature, length and seed are those of the job."""
+    """Group size, temperature, length, seed and how long a group may be in no save are those of the job."""
     feed.open()
 
     assert [(request.feed, request.prompts_key) for request in rollouts.opened] == [("arm", "prompts.jsonl")]
     described = json.loads(rollouts.opened[0].settings_json)
-    assert described == {"group_size": 6, "temperature": 0.9, "max_tokens": 77, "seed": 9}
+    assert described == {"group_size": 6, "temperature": 0.9, "max_tokens": 77, "seed": 9, "lease_seconds": 5000.0}
 
 
 def test_a_stream_that_breaks_off_is_taken_up_where_it_stopped(rollouts: ScriptedRollouts, feed: GrpcFeed) -> None:
@@ -151,6 +159,23 @@ def test_nothing_to_acknowledge_is_no_call(rollouts: ScriptedRollouts, feed: Grp
 def test_publishing_returns_the_version_the_pool_gave(feed: GrpcFeed) -> None:
     """The pool numbers its policies; the trainer asks for that number from then on."""
     assert feed.publish("policies/000003") == 17
+
+
+def test_publishing_may_take_as_long_as_the_job_says(rollouts: ScriptedRollouts, settings: GrpoJobSettings) -> None:
+    """Beyond `publish_seconds` it is an error, and the job begins again from its save."""
+    rollouts.swaps_slowly = True
+    with GrpcFeed(settings.model_copy(update={"publish_seconds": 0.5})) as feed, pytest.raises(UnavailableError):
+        feed.publish("policies/000003")
+
+
+def test_how_long_the_job_waits_changes_no_result(settings: GrpoJobSettings) -> None:
+    """A job continues from the saves it made under other waits, and not from those of another group size."""
+    patient = settings.rl.model_copy(update={"lease_seconds": 1e6})
+    other = settings.rl.model_copy(update={"group_size": 7})
+    waits = {"publish_seconds": 1e6, "patience_seconds": 1e6, "rl": patient}
+
+    assert settings.model_copy(update=waits).fingerprint == settings.fingerprint
+    assert settings.model_copy(update={"rl": other}).fingerprint != settings.fingerprint
 
 
 def test_weights_are_published_while_a_pull_waits(rollouts: ScriptedRollouts, feed: GrpcFeed) -> None:

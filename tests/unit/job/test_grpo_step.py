@@ -153,11 +153,12 @@ def test_samples_without_loss_cost_no_pass_but_count_as_sequences() -> None:
     assert len(policy.passes) == len(whole) == metrics["num_trained_samples"] < 12
 
 
-def test_no_update_is_made_where_nothing_can_teach() -> None:
+@pytest.mark.parametrize("choices", [{}, {"old_logprobs": "recomputed", "num_epochs": 2}])
+def test_no_update_is_made_where_nothing_can_teach(choices: dict[str, object]) -> None:
     """All groups have equal rewards: the weights stay, and so does the optimiser."""
     policy = PlainPolicy(tiny_llama(1))
 
-    metrics = take_step(trainee(policy), random_groups(group_size=1), step=0)
+    metrics = take_step(trainee(policy, **choices), random_groups(group_size=1), step=0)
 
     assert (policy.gradients, policy.passes) == ([], [])
     assert (metrics["num_updates"], metrics["loss"], metrics["grad_norm"]) == (0, 0.0, 0.0)
