@@ -63,13 +63,15 @@ class Engine:
 
     async def generate(self, prompt_ids: Sequence[int], sampling: Sampling, stop_token_ids: Sequence[int]) -> Drawn:
         """`sampling.n` completions of the prompt in one request. Raises UnavailableError when the engine is gone."""
+        self._check_not_given_up()
         by_id = self.words.stop_ids(sampling.stop)
         output = await self._run(prompt_ids, _parameters(sampling, stop_token_ids, by_id))
         made = (self._completion(prompt_ids, each, sampling, stop_token_ids, by_id) for each in output.outputs)
         return Drawn(tuple(made), output.num_cached_tokens or 0)
 
     async def score(self, prompt_ids: Sequence[int], continuation_ids: Sequence[int]) -> float:
-        """Summed log-probability in nats of the continuation after the prompt."""
+        """Summed log-probability in nats of the continuation after the prompt. Raises as `generate` does."""
+        self._check_not_given_up()
         ids = [*prompt_ids, *continuation_ids]
         output = await self._run(ids, _sampling_params(max_tokens=1, temperature=0.0, prompt_logprobs=0))
         told = range(len(prompt_ids), len(ids))
@@ -77,12 +79,21 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def stopped(self, *, keep: bool) -> AsyncIterator[None]:
-        """Inside, no token is drawn. With `keep` running requests stay and go on afterwards; else they end first."""
-        await self.llm.engine_core.pause_scheduler_async(mode="keep" if keep else "wait", clear_cache=False)
+        """Inside, no token is drawn. With `keep` running requests stay and go on afterwards; else they end first.
+
+        Given up inside, the engine is not started again, for HTTP neither: what stayed is aborted.
+        """
+        await self._pause("keep" if keep else "wait")
         try:
             yield
         finally:
-            await self.llm.resume_generation()
+            if self._given_up:
+                await self._pause("abort")
+            else:
+                await self.llm.resume_generation()
+
+    async def _pause(self, mode: str) -> None:
+        await self.llm.engine_core.pause_scheduler_async(mode=mode, clear_cache=False)
 
     async def load(self, weights: Weights) -> None:
         """Puts these tensors in place of the served ones. Only while stopped."""
@@ -97,6 +108,10 @@ class Engine:
     def give_up(self, reason: str) -> None:
         """Answers nothing any more; `watch` raises."""
         self._given_up = reason
+
+    def _check_not_given_up(self) -> None:
+        if self._given_up:
+            raise UnavailableError(f"engine: {self._given_up}; the service must be restarted")
 
     async def watch(self, drain: asyncio.Event) -> None:
         """Until `drain`. Raises RetrogradeError when the engine has died: the service must end, to be started again."""
@@ -119,8 +134,6 @@ class Engine:
                 last = await _last(self.llm.generate(prompt, parameters, request_id))
         except EngineDeadError as error:
             raise UnavailableError("engine: it has died; the service must be restarted") from error
-        if self._given_up:
-            raise UnavailableError(f"engine: {self._given_up}; the service must be restarted")
         if last is None or not last.finished:
             raise UnavailableError("engine: it stopped before the answer was complete; ask again")
         return last

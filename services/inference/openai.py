@@ -1,7 +1,8 @@
 """The OpenAI-compatible HTTP API: vLLM's own app on the same engine, so that any client of that API can talk to it.
 
 It listens on loopback unless told otherwise, and only its model routes are served: vLLM's control routes stay open
-even behind an API key. Its requests are held during a weight swap like all others (the engine itself pauses).
+even behind an API key. Its requests are held during a weight swap like all others (the engine itself pauses). Told to
+stop it takes no more of them, and those that run have `drain_seconds`, like the others.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 from retrograde.runtime.errors import InvalidInputError
@@ -27,25 +29,50 @@ log = get_logger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def serve(engine: Engine, settings: InferenceSettings) -> AsyncIterator[None]:
-    """Serves HTTP until left. Raises InvalidInputError when the port cannot be had."""
-    import uvicorn  # noqa: PLC0415
+async def serve(engine: Engine, settings: InferenceSettings, drain: asyncio.Event) -> AsyncIterator[None]:
+    """Serves HTTP until `drain`, or left. Raises InvalidInputError when the port cannot be had."""
     from vllm.entrypoints.launchers.launcher import NoSignalServer  # noqa: PLC0415
 
     level = logging.getLogger().level
     app = await _app(engine.llm, settings)
     logging.getLogger().setLevel(level)  # a library of the app's raises it: our own lines, "ready" too, would be lost
-    host, port = settings.openai_host, settings.openai_port
-    server = NoSignalServer(uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False))
-    app.state.server = server
+    app.state.server = server = NoSignalServer(config(app, settings))
+    async with listening(server, settings, drain):
+        yield
+
+
+def config(app: Any, settings: InferenceSettings) -> Any:
+    """How uvicorn is to serve `app`."""
+    import uvicorn  # noqa: PLC0415
+
+    return uvicorn.Config(
+        app,
+        host=settings.openai_host,
+        port=settings.openai_port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
+    )
+
+
+@contextlib.asynccontextmanager
+async def listening(server: Any, settings: InferenceSettings, drain: asyncio.Event) -> AsyncIterator[None]:
+    """The uvicorn server runs inside, and begins to stop at `drain`. Raises as `serve` does."""
     task = asyncio.create_task(_run(server))
+    leaving = asyncio.create_task(_leave(server, drain))
     try:
         await _started(server, task, settings)
-        log.info("http api ready", host=host, port=port)
+        log.info("http api ready", host=settings.openai_host, port=settings.openai_port)
         yield
     finally:
+        leaving.cancel()
         server.should_exit = True
         await task
+
+
+async def _leave(server: Any, drain: asyncio.Event) -> None:
+    await drain.wait()
+    server.should_exit = True
 
 
 async def _run(server: Any) -> None:

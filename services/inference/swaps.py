@@ -1,14 +1,14 @@
 """What is served, under which version, and how it is replaced while requests run.
 
     prepare     fetch and check; requests run on
-    publish     what a restarted service will serve; requests run on
     drain       the gate is closed: running requests finish, or are interrupted, or stay (InFlight)
-    stop        no token is drawn: load the tensors, drop the prefix cache, change the version
-    go on       the gate opens
+    stop        no token is drawn: load the tensors, drop the prefix cache
+    publish     still stopped: what a restarted service will serve, known to be loadable and not yet answered with
+    go on       the version changes, the gate opens
 
 A version stands for one set of weights for ever: versions only rise, and older weights come back under a new one. When
-loading fails the old weights are loaded again, under their own version; when that fails too, nothing is answered any
-more and the service ends. A swap, once begun, is carried through whatever becomes of its caller.
+loading or publishing fails the old weights are loaded again, under their own version; when that fails too, nothing is
+answered any more and the service ends. A swap, once begun, is carried through whatever becomes of its caller.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Loader(Protocol):
     """What is asked of the engine here; see engine.Engine."""
 
     def stopped(self, *, keep: bool) -> AbstractAsyncContextManager[None]:
-        """Inside, no token is drawn."""
+        """Inside, no token is drawn; nor afterwards, if it was given up."""
 
     async def load(self, weights: Weights) -> None:
         """Puts them in place of the served ones."""
@@ -131,7 +131,6 @@ class Swaps:
         return same and asked_version in (0, self.served.policy_version)
 
     async def _swap(self, new: Current, in_flight: InFlight) -> Swap:
-        await asyncio.to_thread(self._record.publish, new.served)
         closed = time.perf_counter()
         async with self.gate.closed(in_flight):
             async with self._engine.stopped(keep=in_flight is InFlight.CONTINUE):
@@ -150,11 +149,12 @@ class Swaps:
         return Swap(new.served.policy_version, done - closed, done - stopped)
 
     async def _load(self, new: Current) -> None:
-        """Loads the new weights; when that fails, the old ones again, and raises what failed."""
+        """Loads and publishes the new weights; when either fails, loads the old ones again, and raises what failed."""
         try:
             await self._engine.load(new.weights)
+            await asyncio.to_thread(self._record.publish, new.served)
         except Exception:
-            log.exception("weights not loaded; going back", checkpoint_key=new.served.checkpoint_key)
+            log.exception("weights not swapped; going back", checkpoint_key=new.served.checkpoint_key)
             await self._go_back()
             raise
         self._current = new
@@ -162,7 +162,6 @@ class Swaps:
     async def _go_back(self) -> None:
         try:
             await self._engine.load(self._current.weights)
-            await asyncio.to_thread(self._record.publish, self.served)
         except Exception:
             self._engine.give_up("new weights could not be loaded, and the old ones not again")
             raise

@@ -84,8 +84,10 @@ class Checkpoints:
             return None
 
     def publish(self, served: Served) -> None:
-        """Remembers `served` for a restart."""
-        self._store.put(self._current_key, json.dumps(asdict(served)).encode())
+        """Remembers `served` for a restart, unless another replica has published a newer version."""
+        last = self.last()
+        if last is None or last.policy_version <= served.policy_version:
+            self._store.put(self._current_key, json.dumps(asdict(served)).encode())
 
     def start(self) -> tuple[Served, Weights]:
         """What to serve first: what was published last, else the model itself as version 1.
@@ -94,7 +96,7 @@ class Checkpoints:
         """
         self._sweep()
         last = self.last()
-        if last is None:
+        if last is None or not last.digest:
             return Served(str(self._model), 1), in_folder(self._model)
         if self._is_whole(last.digest):
             check_fits(self._cache / last.digest, self._model)
@@ -126,17 +128,19 @@ class Checkpoints:
     def _is_whole(self, digest: str) -> bool:
         """Whether the cache has this checkpoint and each of its files is the one that was published."""
         folder = self._cache / digest
-        if not folder.is_dir():
+        try:
+            os.utime(folder)  # the youngest: another replica deletes it last
+        except FileNotFoundError:
             return False
-        if not _agrees(folder, digest):
-            log.warning("cached checkpoint damaged; fetching it again", folder=str(folder))
+        if _agrees(folder, digest):
+            return True
+        log.warning("cached checkpoint damaged; fetching it again", folder=str(folder))
+        with contextlib.suppress(FileNotFoundError):  # another replica deletes it too
             shutil.rmtree(folder)
-            return False
-        os.utime(folder)
-        return True
+        return False
 
     def _downloaded(self, key: str, manifest: bytes, folder: Path) -> bool:
-        """Brings the set to `folder`; False when another took its place meanwhile."""
+        """Brings the set to `folder`; False when another took its place in the store, or in the cache, meanwhile."""
         self._cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=_INCOMING, dir=self._cache) as incoming, _held(Path(incoming)):
             whole = Path(incoming) / "checkpoint"
@@ -144,8 +148,7 @@ class Checkpoints:
             if self._manifest(key) != manifest:
                 return False
             (whole / _MANIFEST).write_bytes(manifest)
-            _place(whole, folder)
-        return True
+            return _place(whole, folder)
 
     def _sweep(self) -> None:
         """Deletes what processes that were killed had half downloaded."""
@@ -154,27 +157,32 @@ class Checkpoints:
                 shutil.rmtree(incoming)
 
     def settle(self, weights: Weights) -> None:
-        """See transport.WeightTransport. Deletes the folders used longest ago beyond the bounds; never the served."""
+        """See transport.WeightTransport. Deletes the folders used longest ago beyond the bounds; never the served.
+
+        Replicas that share the folder may delete the same ones at the same time.
+        """
         served = folder_of(weights)
         folders = sorted(
             (each for each in self._cache.glob("*") if each.is_dir() and each != served and each.name[0] != "."),
-            key=lambda each: each.stat().st_mtime,
+            key=_last_used,
             reverse=True,
         )
         room = self._keep_bytes - (_size(served) if served.parent == self._cache else 0)
         for index, folder in enumerate(folders, start=2):
             room -= _size(folder)
             if index > self._keep or room < 0:
-                shutil.rmtree(folder)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
-def _place(whole: Path, folder: Path) -> None:
-    """Gives a checkpoint its name, unless a replica on this machine was first."""
+def _place(whole: Path, folder: Path) -> bool:
+    """Gives a checkpoint its name; False when a replica on this machine was first, and perhaps left half of one."""
     try:
         whole.replace(folder)
     except OSError:
         if not folder.is_dir():
             raise
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -204,6 +212,17 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _last_used(folder: Path) -> float:
+    """Seconds since the epoch; 0 when it is gone."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def _size(folder: Path) -> int:
-    """Bytes of the files in `folder`."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    """Bytes of the files in `folder`; 0 when any of them is gone."""
+    try:
+        return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    except FileNotFoundError:
+        return 0

@@ -98,12 +98,12 @@ INFERENCE = (
     "SIGKILL after GET manifest",  # known, and nothing of it fetched
     "SIGKILL before GET model.safetensors",
     "SIGKILL after GET model.safetensors",  # in the midst of fetching
-    "SIGKILL after prepare",  # on the disk, and not published
-    "SIGKILL before PUT current.json",
-    "SIGKILL half PUT current.json",
-    "SIGKILL after PUT current.json",  # published, and requests run on
+    "SIGKILL after prepare",  # on the disk, and not loaded
     "SIGKILL before load",  # requests wait
-    "SIGKILL after load",  # in the engine, and not served
+    "SIGKILL before PUT current.json",  # in the engine, and not published
+    "SIGKILL half PUT current.json",
+    "SIGKILL after PUT current.json",  # published, and not served
+    "SIGKILL after load",
     "SIGKILL after swap",  # served, and whoever asked for it was not answered
     "SIGKILL before draw",
     "SIGKILL after token 100",  # in the midst of answers

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 from retrograde.core.policy import Generation, InFlight
-from retrograde.runtime.errors import ConflictError, InvalidInputError, StalePolicyError
-from services.inference.weights import Served, folder_of
+from retrograde.runtime.errors import ConflictError, InvalidInputError, StalePolicyError, UnavailableError
+from services.inference.swaps import Current, Swaps
+from services.inference.weights import Served, folder_of, in_folder
 from tests.unit.inference.fakes_inference import write_checkpoint
 from tests.unit.inference.swap_world import ASK, CHECKPOINTS, World
 
@@ -169,13 +170,68 @@ async def test_a_failed_load_goes_back_to_the_old_weights(world: World, in_fligh
     assert world.checkpoints.last() == Served("one", 2, world.name_of("one"))
 
 
+async def test_a_first_load_that_fails_is_as_if_it_had_not_been(world: World) -> None:
+    """Nothing is remembered of it: a restart serves the settings' checkpoint again, and finds its cache."""
+    fetched = folder_of(world.checkpoints.prepare("one"))
+    world.engine.broken.add(fetched)
+    with pytest.raises(OSError, match="disk on fire"):
+        await world.server.swaps.load_weights("one")
+    assert world.checkpoints.last() is None
+    assert (await world.restarted().generate(ASK)).completions[0].text == "first"
+    assert fetched.is_dir()
+
+
+async def test_a_replica_that_fails_does_not_undo_what_another_published(world: World) -> None:
+    """One replica has swapped; another, on the same store, goes back: a restart serves what the first one did."""
+    await world.restarted().swaps.load_weights("one")
+    world.engine.broken.add(folder_of(world.checkpoints.prepare("two")))
+    with pytest.raises(OSError, match="disk on fire"):
+        await world.server.swaps.load_weights("two")
+    assert world.checkpoints.last() == Served("one", 2, world.name_of("one"))
+
+
+class LostStore:
+    """A record that cannot be kept any more, after `num_kept` times."""
+
+    def __init__(self, num_kept: int) -> None:
+        self._num_left = num_kept
+
+    def publish(self, served: Served) -> None:
+        if not self._num_left:
+            raise UnavailableError(f"store: it is away; {served} was not kept")
+        self._num_left -= 1
+
+
+def _swaps_without_store(world: World, num_kept: int) -> Swaps:
+    first = Current(Served("first", 1), in_folder(world.first))
+    return Swaps(world.engine, world.checkpoints, LostStore(num_kept), first, InFlight.FINISH)
+
+
+async def test_weights_that_cannot_be_published_are_not_served(world: World) -> None:
+    """A restart would not know them: the old ones are loaded again, and go on answering."""
+    swaps = _swaps_without_store(world, 0)
+    with pytest.raises(UnavailableError, match=r"^store: "):
+        await swaps.load_weights("one")
+    assert [each.name for each in world.engine.loads] == [world.name_of("one"), "first"]
+    assert (swaps.served, world.engine.loaded, world.engine.given_up) == (Served("first", 1), world.first, "")
+
+
+async def test_going_back_needs_no_store(world: World) -> None:
+    """The old weights, loaded again, are served though the store has gone away meanwhile."""
+    world.engine.broken.add(folder_of(world.checkpoints.prepare("one")))
+    with pytest.raises(OSError, match="disk on fire"):
+        await _swaps_without_store(world, 1).load_weights("one")
+    assert (world.engine.loaded, world.engine.given_up) == (world.first, "")
+
+
 async def test_an_engine_without_weights_is_given_up(world: World) -> None:
-    """When neither the new nor the old weights can be loaded the engine is told to answer nothing any more."""
+    """When neither new nor old weights can be loaded it is told to answer nothing any more; a restart tries the old."""
     await world.server.swaps.load_weights("one")
     world.engine.broken |= {folder_of(world.checkpoints.prepare(key)) for key in ("one", "two")}
     with pytest.raises(OSError, match="disk on fire"):
         await world.server.swaps.load_weights("two")
     assert world.engine.given_up == "new weights could not be loaded, and the old ones not again"
+    assert world.checkpoints.last() == Served("one", 2, world.name_of("one"))
 
 
 async def test_a_restart_serves_what_was_served(world: World) -> None:

@@ -3,6 +3,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +13,7 @@ import pytest
 from retrograde.runtime.adapters import open_store
 from retrograde.runtime.errors import DataLossError, InvalidInputError
 from services.inference.fitting import check_fits, tensor_shapes
-from services.inference.weights import Cache, Checkpoints, Served, folder_of
+from services.inference.weights import Cache, Checkpoints, Served, folder_of, in_folder
 from tests.unit.inference.fakes_inference import write_checkpoint
 
 if TYPE_CHECKING:
@@ -44,6 +47,22 @@ class ReplacingStore:
             self._store.upload(self._key, self._second)
             self._is_replaced = True
         self._store.download(prefix, folder)
+
+
+class CrowdedStore:
+    """A store during whose first download another replica leaves half of the same checkpoint in the cache."""
+
+    def __init__(self, store: ObjectStore, folder: Path) -> None:
+        self._store, self._folder = store, folder
+        self.get, self.put = store.get, store.put
+        self._is_crowded = False
+
+    def download(self, prefix: str, folder: Path) -> None:
+        self._store.download(prefix, folder)
+        if not self._is_crowded:
+            self._is_crowded = True
+            self._folder.mkdir()
+            (self._folder / "config.json").write_text("{}")
 
 
 def _publish(store: ObjectStore, tmp_path: Path, name: str, fill: float) -> str:
@@ -85,6 +104,15 @@ def test_a_checkpoint_replaced_while_it_is_fetched_is_fetched_anew(store: Object
     weights = _checkpoints(ReplacingStore(store, key, second), tmp_path).prepare(key)
     assert weights == _checkpoints(store, tmp_path).prepare(key)
     assert (folder_of(weights) / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+
+
+def test_half_a_checkpoint_is_never_taken_for_a_whole_one(store: ObjectStore, tmp_path: Path) -> None:
+    """A folder of the same name that turns up while a set is fetched is checked before it is used."""
+    key = _publish(store, tmp_path, "a", 1.0)
+    folder = folder_of(_checkpoints(store, tmp_path).prepare(key))
+    shutil.rmtree(folder)
+    assert folder_of(_checkpoints(CrowdedStore(store, folder), tmp_path).prepare(key)) == folder
+    assert (folder / "model.safetensors").read_bytes() == (tmp_path / "a" / "model.safetensors").read_bytes()
 
 
 def test_what_a_killed_process_left_half_fetched_is_swept(store: ObjectStore, tmp_path: Path) -> None:
@@ -137,6 +165,43 @@ def test_what_is_served_is_remembered(store: ObjectStore, tmp_path: Path) -> Non
     checkpoints.publish(Served("checkpoints/a", 3, "d1"))
     checkpoints.publish(Served("checkpoints/b", 4, "d2"))
     assert _checkpoints(store, tmp_path).last() == Served("checkpoints/b", 4, "d2")
+
+
+def test_what_is_remembered_never_grows_older(store: ObjectStore, tmp_path: Path) -> None:
+    """A replica that is late with an older version does not take the place of a newer one."""
+    checkpoints = _checkpoints(store, tmp_path)
+    checkpoints.publish(Served("checkpoints/b", 4, "d2"))
+    checkpoints.publish(Served("checkpoints/a", 3, "d1"))
+    assert checkpoints.last() == Served("checkpoints/b", 4, "d2")
+
+
+def test_a_record_of_the_settings_checkpoint_serves_it(store: ObjectStore, tmp_path: Path) -> None:
+    """It has no digest and lies in no cache: it is version 1 again, and what the cache holds is left alone."""
+    checkpoints = _checkpoints(store, tmp_path)
+    fetched = folder_of(checkpoints.prepare(_publish(store, tmp_path, "a", 1.0)))
+    first = Served(str(tmp_path / "model"), 1, "")
+    checkpoints.publish(first)
+    assert checkpoints.start() == (first, in_folder(tmp_path / "model"))
+    assert fetched.is_dir()
+
+
+def test_replicas_may_bound_one_cache_at_the_same_time(store: ObjectStore, tmp_path: Path) -> None:
+    """What others delete first is no failure, and in the end each served checkpoint alone is there."""
+    checkpoints = _checkpoints(store, tmp_path, keep=1)
+    served = checkpoints.prepare(_publish(store, tmp_path, "a", 1.0))
+    cache = folder_of(served).parent
+    for number in range(50):
+        write_checkpoint(cache / f"old{number}")
+    replicas = 8
+    start = threading.Barrier(replicas, timeout=30)
+
+    def settle(_: int) -> None:
+        start.wait()
+        checkpoints.settle(served)
+
+    with ThreadPoolExecutor(replicas) as pool:
+        list(pool.map(settle, range(replicas)))
+    assert list(cache.iterdir()) == [folder_of(served)]
 
 
 @pytest.mark.parametrize(("keep", "keep_bytes"), [(2, 1 << 30), (9, 1000)], ids=["by number", "by size"])
