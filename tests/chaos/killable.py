@@ -53,7 +53,7 @@ METHODS = {
     ),
     "services.rollouts": (
         ("services.rollouts.servicer", "RolloutsServicer.OpenFeed", "open"),
-        ("services.rollouts.feed", "Feed._sample", "sample"),
+        ("services.rollouts.sampling", "Sampler.group", "sample"),
         ("services.rollouts.feed", "Feed._lease", "lease"),
         ("services.rollouts.servicer", "RolloutsServicer.AckRollouts", "ack"),
     ),
