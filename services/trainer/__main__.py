@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
+
+# Jobs are forked beside a running gRPC server and never use gRPC in the fork; read by grpc at import. Otherwise its
+# threads start again in the child, which then sometimes dies before it becomes the job.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from retrograde.runtime.process import Process
 from retrograde.runtime.settings import load_settings
