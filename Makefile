@@ -101,11 +101,15 @@ size: $(STAMP) ## sizes of functions and files against the budget, into build/si
 verifier-accuracy: $(STAMP) ## our grader and Math-Verify on labelled pairs, into build/verifier.json; ACCURACY_ARGS=--misses lists ours
 	$(BIN)/python tools/verifier_accuracy.py $(ACCURACY_ARGS)
 
-requirements: $(STAMP) ## compiles requirements/local.txt and interop.txt again, with hashes
-	$(BIN)/uv pip compile requirements/local.in --overrides requirements/overrides.txt --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/local.txt
-	$(BIN)/uv pip compile requirements/interop.in --no-deps --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/interop.txt
+COMPILE := $(BIN)/uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
+IMAGES  := services verifier trainer inference job
+
+requirements: $(STAMP) ## compiles requirements/*.txt again, with hashes; the images get the versions of local.txt
+	$(COMPILE) requirements/local.in --overrides requirements/overrides.txt --output-file requirements/local.txt
+	$(COMPILE) requirements/interop.in --no-deps --output-file requirements/interop.txt
+	for each in $(IMAGES); do $(COMPILE) requirements/$$each.in --overrides requirements/overrides.txt \
+		--constraints requirements/local.txt --output-file requirements/$$each.txt || exit; done
+	$(COMPILE) requirements/inference-gpu.in --output-file requirements/inference-gpu.txt
 
 clean: ## removes what the other targets left in the repository, the environment excepted
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
