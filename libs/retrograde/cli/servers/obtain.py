@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from retrograde.runtime.errors import NotFoundError, UnavailableError
@@ -62,7 +62,7 @@ def obtain_kafka(say: Callable[[str], None]) -> Path:
     if not libs.exists():
         _need("Kafka", "java", "mvn")
         say(f"setup: downloading Kafka {KAFKA_VERSION} into {libs} (54 MB)")
-        _made_at(libs, _copy_jars)
+        made_at(libs, _copy_jars)
     return libs
 
 
@@ -72,24 +72,24 @@ def obtain_minio(say: Callable[[str], None]) -> Path:
     if not binary.exists():
         _need("MinIO", "go")
         say(f"setup: building MinIO into {binary} (150 MB, two or three minutes)")
-        _made_at(binary, _build_minio)
+        made_at(binary, _build_minio)
     return binary
 
 
 def _copy_jars(folder: Path) -> Path:
     (folder / "pom.xml").write_text(_POM, encoding="utf-8")
     command = ["mvn", "--batch-mode", "--quiet", "-f", str(folder / "pom.xml"), _COPY]
-    _run([*command, "-DincludeScope=runtime", f"-DoutputDirectory={folder / 'libs'}"], os.environ)
+    run_tool([*command, "-DincludeScope=runtime", f"-DoutputDirectory={folder / 'libs'}"], os.environ)
     return folder / "libs"
 
 
 def _build_minio(folder: Path) -> Path:
     environment = os.environ | {"GOBIN": str(folder), "CGO_ENABLED": "0"}
-    _run(["go", "install", f"github.com/minio/minio@{MINIO_VERSION}"], environment)
+    run_tool(["go", "install", f"github.com/minio/minio@{MINIO_VERSION}"], environment)
     return folder / "minio"
 
 
-def _made_at(place: Path, make: Callable[[Path], Path]) -> None:
+def made_at(place: Path, make: Callable[[Path], Path]) -> None:
     """Has `make` produce something in a folder beside `place` and moves it there; another may have been faster."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".partial-") as folder:
@@ -98,8 +98,9 @@ def _made_at(place: Path, make: Callable[[Path], Path]) -> None:
             made.rename(place)
 
 
-def _run(command: list[str], environment: os._Environ[str] | dict[str, str]) -> None:
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+def run_tool(command: list[str], environment: Mapping[str, str], folder: Path | None = None) -> None:
+    """Runs a tool, in `folder` if given. Raises UnavailableError with the end of what it wrote when it fails."""
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
     if result.returncode:
         words = (result.stdout + result.stderr).strip()[-_LAST_CHARACTERS:]
         raise UnavailableError(f"{' '.join(command[:3])} ended with status {result.returncode}: {words}")

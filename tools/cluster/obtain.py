@@ -1,0 +1,112 @@
+"""What a cluster runs from, once, in the user's cache folder; nothing of it is installed into the system.
+
+debian   etcd, containerd, runc, the CNI plugins, nft   packages, unpacked
+control  API server, controllers, scheduler, kubectl    built by Go from kubernetes/go.mod
+node     kubelet, kube-proxy, CoreDNS                   built by Go, from kubernetes/go.mod and coredns/go.mod
+kwok     simulated nodes                                built by Go
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from retrograde.cli.servers.obtain import cache_folder, made_at, missing_tools, run_tool
+from retrograde.runtime.errors import NotFoundError
+
+KUBERNETES_VERSION = "1.36.3"
+KWOK_VERSION = "v0.8.0"
+_HERE = Path(__file__).resolve().parent
+_STAMP = f"-s -w -X k8s.io/component-base/version.gitVersion=v{KUBERNETES_VERSION}"
+_CONTROL = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+_NODE = ("kubelet", "kube-proxy")
+_RUNTIME = ("etcd-server", "containerd", "runc", "libseccomp2", "containernetworking-plugins", "nftables")
+_LIBRARIES = ("libnftables1", "libnftnl11", "libmnl0", "libjansson4", "libxtables12", "libedit2", "libbsd0", "libmd0")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A folder of programs: what it is called, what it costs to make, and how."""
+
+    name: str
+    cost: str
+    tools: tuple[str, ...]
+    make: Callable[[Path, Say], Path]
+
+    @property
+    def place(self) -> Path:
+        """Where its programs are, or would be."""
+        return cache_folder() / f"kubernetes-{KUBERNETES_VERSION}" / self.name
+
+    def folder(self) -> Path:
+        """Where its programs are. Raises NotFoundError when it was not obtained."""
+        if not self.place.exists():
+            raise NotFoundError(f"the cluster's part {self.name} is not in {self.place}: run `make cluster-tools`")
+        return self.place
+
+    def obtain(self, say: Say) -> Path:
+        """Makes it when it is not there. Raises NotFoundError when a tool for that is missing."""
+        if self.place.exists():
+            return self.place
+        if missing := missing_tools(*self.tools):
+            raise NotFoundError(f"the cluster's part {self.name} needs {' and '.join(missing)}: install it, try again")
+        say(f"setup: making {self.place} ({self.cost})")
+        started = time.monotonic()
+        made_at(self.place, lambda folder: self.make(folder, say))
+        say(f"setup: {self.name} took {time.monotonic() - started:.0f} s")
+        return self.place
+
+
+def _unpack_debian(folder: Path, _: Say) -> Path:
+    """The newest packages the system's own sources have, by a state of apt's that is ours: no root, no installation."""
+    for part in ("state/lists/partial", "cache/archives/partial", "debs", "root"):
+        (folder / part).mkdir(parents=True)
+    own = {"Dir::State": f"{folder}/state", "Dir::Cache": f"{folder}/cache"}
+    own |= {"Dir::State::status": "/var/lib/dpkg/status", "APT::Sandbox::User": "root"}
+    apt = ["apt-get", "-qq", *(f"-o{name}={value}" for name, value in own.items())]
+    run_tool([*apt, "update"], os.environ)
+    run_tool([*apt, "download", *_RUNTIME, *_LIBRARIES], os.environ, folder / "debs")
+    for package in sorted((folder / "debs").iterdir()):
+        run_tool(["dpkg", "-x", str(package), str(folder / "root")], os.environ)
+    return folder / "root"
+
+
+def _build_control(folder: Path, say: Say) -> Path:
+    return _build_kubernetes(folder, _CONTROL, say)
+
+
+def _build_node(folder: Path, say: Say) -> Path:
+    _go_build(folder, _HERE / "coredns", ".", "-s -w")
+    return _build_kubernetes(folder, _NODE, say)
+
+
+def _build_kubernetes(folder: Path, programs: tuple[str, ...], say: Say) -> Path:
+    for i, program in enumerate(programs, 1):
+        say(f"setup: building {program} ({i} of {len(programs)})")
+        _go_build(folder, _HERE / "kubernetes", f"k8s.io/kubernetes/cmd/{program}", _STAMP)
+    return folder / "bin"
+
+
+def _build_kwok(folder: Path, _: Say) -> Path:
+    (folder / "bin").mkdir()
+    environment = os.environ | {"CGO_ENABLED": "0", "GOBIN": str(folder / "bin")}
+    run_tool(["nice", "go", "install", "-p", "2", f"sigs.k8s.io/kwok/cmd/kwok@{KWOK_VERSION}"], environment)
+    return folder / "bin"
+
+
+def _go_build(folder: Path, module: Path, package: str, flags: str) -> None:
+    (folder / "bin").mkdir(exist_ok=True)
+    command = ["nice", "go", "build", "-p", "2", "-buildvcs=false", "-o", f"{folder}/bin/", "-ldflags", flags, package]
+    run_tool(command, os.environ | {"CGO_ENABLED": "0"}, module)
+
+
+DEBIAN = Part("debian", "etcd, containerd and others, 60 MB", ("apt-get", "dpkg"), _unpack_debian)
+CONTROL = Part("control", "Kubernetes' control plane, 5 to 10 minutes of building", ("go", "nice"), _build_control)
+NODE = Part("node", "kubelet, kube-proxy and CoreDNS, 3 to 5 minutes of building", ("go", "nice"), _build_node)
+KWOK = Part("kwok", "simulated nodes, 2 to 3 minutes of building", ("go", "nice"), _build_kwok)
+PARTS = {part.name: part for part in (DEBIAN, CONTROL, NODE, KWOK)}
