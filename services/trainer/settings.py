@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from retrograde.runtime.settings import Addresses, ServiceSettings
+from services.trainer.kubernetes.settings import LaunchSettings
 from services.trainer.tracking import TrackingSettings
 
 
@@ -16,7 +17,11 @@ class TrainerSettings(ServiceSettings):
     )
     verifier: str = Field(description="Address of the verifier service, host:port.")
     rollouts: str = Field(description="Address of the rollouts service, host:port.")
-    work_dir: str = Field(description="Scratch folder of the training jobs: logs and configurations.")
+    work_dir: str = Field(
+        description="Scratch folder of the training jobs; of local ones logs and configurations, too. In a cluster it "
+        "is a folder of the job's pods."
+    )
+    launch: LaunchSettings = LaunchSettings()
     tracking: TrackingSettings = TrackingSettings()
     job_attempts: int = Field(5, ge=1, description="Starts of one training job before its stage fails.")
     evaluation_requests: int = Field(64, ge=1, description="Problems sampled at the same time in an evaluation.")

@@ -1,0 +1,173 @@
+"""LaunchBackend in a cluster: a Job or JobSet for each job, found again by its labels.
+
+launch   the Job, unless it is at work; then its ConfigMap and Service, whichever is missing. One that has ended is
+         deleted first, and its pods are waited for: two of a job never run.
+cancel   deletes the Job, and returns once its pods are gone: the kubelet ends them, by force after the grace that
+         the template gives them
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from retrograde.runtime.blocking import in_thread
+from retrograde.runtime.errors import ConflictError, NotFoundError, RetrogradeError, UnavailableError
+from services.trainer.kubernetes.api import KubernetesApi, Object
+from services.trainer.kubernetes.manifests import (
+    Manifest,
+    config_map,
+    indexed_job,
+    jobset,
+    needs_service,
+    service,
+)
+from services.trainer.kubernetes.names import JOB, RUN, object_name, selector
+from services.trainer.kubernetes.outcome import failed_first, first_rank, has_ended, standing
+from services.trainer.kubernetes.settings import LaunchSettings
+from services.trainer.kubernetes.template import CONTAINER, PodTemplate
+from services.trainer.launch import Job, JobHandle, JobState, JobStatus
+
+_LOOK_EVERY_SECONDS = 0.5
+JOBSETS = "/apis/jobset.x-k8s.io/v1alpha2"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Jobs or JobSets: where they are, how they are made, and the label that their pods have."""
+
+    group: str
+    plural: str
+    make: Callable[[Job, LaunchSettings, PodTemplate], Manifest]
+    pod_label: str
+
+
+INDEXED = Kind("/apis/batch/v1", "jobs", indexed_job, "batch.kubernetes.io/job-name")
+JOBSET = Kind(JOBSETS, "jobsets", jobset, "jobset.sigs.k8s.io/jobset-name")
+
+
+def chosen_kind(settings: LaunchSettings, api: KubernetesApi) -> Kind:
+    """What the settings say, or for `auto` what the API server offers. Raises UnavailableError."""
+    if settings.backend == "auto":
+        return JOBSET if api.offers(JOBSETS) else INDEXED
+    return JOBSET if settings.backend == "jobset" else INDEXED
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesBackend:
+    """Jobs of one namespace and one release."""
+
+    api: KubernetesApi
+    kind: Kind
+    settings: LaunchSettings
+    template: PodTemplate
+
+    @property
+    def namespace(self) -> str:
+        """Of the jobs."""
+        return self.settings.namespace or self.api.access.namespace
+
+    async def launch(self, job: Job) -> None:
+        """See LaunchBackend."""
+        manifest = self.kind.make(job, self.settings, self.template)
+        found = await self._get(job.handle)
+        if found and (has_ended(found) or "deletionTimestamp" in found["metadata"]):
+            await self._delete(job.handle, found)
+            found = None
+        owner = await in_thread(self._create, self._jobs, manifest) if found is None else found
+        await in_thread(self._create, self._core("configmaps"), config_map(job, owner))
+        if needs_service(manifest):
+            await in_thread(self._create, self._core("services"), service(owner, self.settings.rendezvous_port))
+
+    async def status(self, handle: JobHandle) -> JobStatus:
+        """See LaunchBackend; of a job at work `reason` says what it waits for."""
+        log = f"kubectl logs --namespace {self.namespace} --selector {self._pods_of(handle)} --prefix"
+        found = await self._get(handle)
+        if found is None:
+            return JobStatus(JobState.GONE, "somebody deleted it, or it was never started", log)
+        state, reason = standing(found, await self._pods(handle))
+        return JobStatus(state, reason, log)
+
+    async def tail(self, handle: JobHandle, num_lines: int) -> str:
+        """See LaunchBackend: of the pod that failed first, else of rank 0."""
+        pods = await self._pods(handle)
+        pod = failed_first(pods) or first_rank(pods)
+        if pod is None:
+            return ""
+        path = self._core(f"pods/{pod['metadata']['name']}/log")
+        try:
+            text = await in_thread(self.api.text, path, container=CONTAINER, tailLines=str(num_lines))
+        except RetrogradeError as error:  # it has not begun, or its node is gone and the log with it
+            return f"(no log: {error})"
+        return text.rstrip("\n")
+
+    async def cancel(self, handle: JobHandle) -> None:
+        """See LaunchBackend."""
+        found = await self._get(handle)
+        if found is not None:
+            await self._delete(handle, found)
+
+    async def running(self) -> list[JobHandle]:
+        """See LaunchBackend."""
+        jobs = await in_thread(self.api.get, self._jobs, labelSelector=selector(self.template.instance))
+        at_work = [job["metadata"]["annotations"] for job in jobs["items"] if not has_ended(job)]
+        return [JobHandle(names[RUN], names[JOB]) for names in at_work]
+
+    def _create(self, path: str, manifest: Manifest) -> Object:
+        """The object, made or found; one that belongs to an earlier Job is on its way out, and waited for."""
+        try:
+            return self.api.create(path, manifest)
+        except ConflictError:
+            found = self.api.get(f"{path}/{manifest['metadata']['name']}")
+        if _owners(found) != _owners(manifest):
+            raise UnavailableError(f"{path}: {manifest['metadata']['name']} still belongs to an earlier Job")
+        return found
+
+    async def _delete(self, handle: JobHandle, job: Object) -> None:
+        """Returns when the job's pods have ended. Raises UnavailableError naming one that does not."""
+        uid = job["metadata"]["uid"]
+        try:
+            await in_thread(self.api.delete, self._path(handle), uid)
+        except (NotFoundError, ConflictError):
+            return  # it is gone, or another was made meanwhile
+        try:
+            await asyncio.wait_for(self._gone(handle, uid), self.settings.end_seconds)
+        except TimeoutError as error:
+            nodes = {pod["metadata"]["name"]: pod["spec"].get("nodeName", "") for pod in await self._pods(handle)}
+            raise UnavailableError(f"job {handle.name} does not end; pods and their nodes: {nodes}") from error
+
+    async def _gone(self, handle: JobHandle, uid: str) -> None:
+        while True:
+            found = await self._get(handle)
+            if found is None or found["metadata"]["uid"] != uid:
+                return
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+
+    async def _get(self, handle: JobHandle) -> Object | None:
+        try:
+            return await in_thread(self.api.get, self._path(handle))
+        except NotFoundError:
+            return None
+
+    async def _pods(self, handle: JobHandle) -> list[Object]:
+        pods = await in_thread(self.api.get, self._core("pods"), labelSelector=self._pods_of(handle))
+        items: list[Object] = pods["items"]
+        return items
+
+    def _pods_of(self, handle: JobHandle) -> str:
+        return f"{self.kind.pod_label}={object_name(handle, self.template.instance)}"
+
+    @property
+    def _jobs(self) -> str:
+        return f"{self.kind.group}/namespaces/{self.namespace}/{self.kind.plural}"
+
+    def _path(self, handle: JobHandle) -> str:
+        return f"{self._jobs}/{object_name(handle, self.template.instance)}"
+
+    def _core(self, rest: str) -> str:
+        return f"/api/v1/namespaces/{self.namespace}/{rest}"
+
+
+def _owners(thing: Object) -> list[str]:
+    return [owner["uid"] for owner in thing["metadata"].get("ownerReferences", ())]
