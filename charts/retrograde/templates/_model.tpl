@@ -1,0 +1,21 @@
+{{/* The base model: in the image, or on a claim that inference and trainer read. */}}
+
+{{- define "retrograde.modelVolume" -}}
+{{- with .Values.model.claim }}
+- name: model
+  persistentVolumeClaim: { claimName: {{ . }}, readOnly: true }
+{{- end }}
+{{- end }}
+
+{{- define "retrograde.modelMount" -}}
+{{- if .Values.model.claim }}
+- { name: model, mountPath: {{ .Values.model.mountPath }}, readOnly: true }
+{{- end }}
+{{- end }}
+
+{{/* The file of tokens that the public doors ask for. */}}
+{{- define "retrograde.tokenSettings" -}}
+{{- if .Values.tokens.secretName }}
+tokens: /etc/retrograde/tokens/tokens.yaml
+{{- end }}
+{{- end }}

@@ -1,0 +1,127 @@
+{{/*
+Who may talk to whom. Templates/networkpolicy.yaml denies everything; each component's own policy allows what it needs:
+
+    {it, from, to}    `from` components that call it, "clients", "itself"; `to` components and kafka, s3, apiserver
+
+The kubelet's probes come from the node and need no rule.
+*/}}
+
+{{- define "retrograde.networkpolicy" -}}
+{{- $root := index .it 0 -}}
+{{- $own := index $root.Values (index .it 1) -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  {{- include "retrograde.metadata" .it | nindent 2 }}
+spec:
+  podSelector:
+    matchLabels:
+      {{- include "retrograde.selector" .it | nindent 6 }}
+  policyTypes: [Ingress, Egress]
+  ingress:
+    {{- include "retrograde.ingress" . | nindent 4 }}
+    {{- with $own.extraIngress }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- $egress := include "retrograde.egress" . }}
+  {{- if or (trim $egress) $own.extraEgress }}
+  egress:
+    {{- with trim $egress }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    {{- with $own.extraEgress }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- else }}
+  egress: []
+  {{- end }}
+{{- end }}
+
+{{- define "retrograde.peer" -}}
+podSelector:
+  matchLabels:
+    {{- include "retrograde.selector" . | nindent 4 }}
+{{- end }}
+
+{{- define "retrograde.ingress" -}}
+{{- $root := index .it 0 -}}
+{{- $ports := $root.Values.ports -}}
+{{- $policy := $root.Values.networkPolicy -}}
+{{- if without .from "itself" }}
+- from:
+    {{- range without .from "clients" "itself" }}
+    - {{- include "retrograde.peer" (list $root .) | nindent 6 }}
+    {{- end }}
+    {{- if has "clients" .from }}
+    - podSelector: { matchLabels: { retrograde.dev/client: "true" } }
+    {{- with $policy.clients }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+    {{- end }}
+  ports:
+    - { port: {{ $ports.grpc }}, protocol: TCP }
+    {{- range .openPorts }}
+    - { port: {{ . }}, protocol: TCP }
+    {{- end }}
+{{- end }}
+{{- if has "itself" .from }}
+- from:
+    - {{- include "retrograde.peer" .it | nindent 6 }}
+{{- end }}
+{{- if not (has (index .it 1) (list "job" "test")) }}
+- from:
+    {{- toYaml $policy.monitoring | nindent 4 }}
+  ports:
+    - { port: {{ $ports.metrics }}, protocol: TCP }
+{{- end }}
+{{- end }}
+
+{{- define "retrograde.egress" -}}
+{{- $root := index .it 0 -}}
+{{- $it := .it -}}
+{{- if .to }}
+- to:
+    {{- toYaml $root.Values.networkPolicy.dns | nindent 4 }}
+  ports:
+    - { port: 53, protocol: UDP }
+    - { port: 53, protocol: TCP }
+{{- end }}
+{{- with without .to "kafka" "s3" "apiserver" "itself" }}
+- to:
+    {{- range . }}
+    - {{- include "retrograde.peer" (list $root .) | nindent 6 }}
+    {{- end }}
+  ports:
+    - { port: {{ $root.Values.ports.grpc }}, protocol: TCP }
+{{- end }}
+{{- if has "itself" .to }}
+- to:
+    - {{- include "retrograde.peer" .it | nindent 6 }}
+{{- end }}
+{{- if has "kafka" .to }}
+{{ include "retrograde.outside" (dict "peers" $root.Values.networkPolicy.kafka "addresses" $root.Values.kafka.brokers) }}
+{{- end }}
+{{- if has "s3" .to }}
+{{ include "retrograde.outside" (dict "peers" $root.Values.networkPolicy.s3 "addresses" (list $root.Values.s3.endpoint)) }}
+{{- end }}
+{{- if and .to $root.Values.tracing.endpoint }}
+{{ include "retrograde.outside" (dict "peers" $root.Values.networkPolicy.tracing "addresses" (list $root.Values.tracing.endpoint)) }}
+{{- end }}
+{{- if has "apiserver" .to }}
+{{ include "retrograde.outside" (dict "peers" $root.Values.networkPolicy.apiServer "addresses" (list ":443" ":6443")) }}
+{{- end }}
+{{- end }}
+
+{{/* {peers, addresses}: the ports of `addresses`, at `peers` or, where there are none, anywhere. */}}
+{{- define "retrograde.outside" -}}
+- ports:
+    {{- $ports := list }}
+    {{- range .addresses }}{{ $ports = append $ports (regexFind "[0-9]+$" (trimSuffix "/" .)) }}{{ end }}
+    {{- range uniq $ports }}
+    - { port: {{ . }}, protocol: TCP }
+    {{- end }}
+  {{- with .peers }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}

@@ -1,0 +1,100 @@
+{{/* The small objects that every component has. */}}
+
+{{/* {it, headless, ports}: the Service; `ports` are those beyond the others', as YAML. */}}
+{{- define "retrograde.service" -}}
+{{- $root := index .it 0 -}}
+apiVersion: v1
+kind: Service
+metadata:
+  {{- include "retrograde.metadata" .it | nindent 2 }}
+spec:
+  {{- if .headless }}
+  clusterIP: None
+  {{- end }}
+  selector:
+    {{- include "retrograde.selector" .it | nindent 4 }}
+  ports:
+    - { name: grpc, port: {{ $root.Values.ports.grpc }}, targetPort: grpc, appProtocol: grpc }
+    - { name: metrics, port: {{ $root.Values.ports.metrics }}, targetPort: metrics }
+    {{- with .ports }}
+    {{- . | nindent 4 }}
+    {{- end }}
+{{- end }}
+
+{{- define "retrograde.serviceaccount" -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  {{- include "retrograde.metadata" . | nindent 2 }}
+  {{- with (index (index . 0).Values (index . 1)).serviceAccountAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+automountServiceAccountToken: false
+{{- end }}
+
+{{- define "retrograde.pdb" -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  {{- include "retrograde.metadata" . | nindent 2 }}
+spec:
+  maxUnavailable: {{ (index (index . 0).Values (index . 1)).maxUnavailable }}
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels:
+      {{- include "retrograde.selector" . | nindent 6 }}
+{{- end }}
+
+{{/* A ServiceMonitor, or a PodMonitor, whose targets have job="retrograde" and component="<component>". */}}
+{{- define "retrograde.monitor" -}}
+{{- $root := index . 0 -}}
+{{- $isPod := eq $root.Values.monitoring.monitor "PodMonitor" -}}
+apiVersion: monitoring.coreos.com/v1
+kind: {{ $root.Values.monitoring.monitor }}
+metadata:
+  {{- include "retrograde.metadata" . | nindent 2 }}
+    {{- with $root.Values.monitoring.labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  jobLabel: app.kubernetes.io/name
+  selector:
+    matchLabels:
+      {{- include "retrograde.selector" . | nindent 6 }}
+  {{ $isPod | ternary "podMetricsEndpoints" "endpoints" }}:
+    - port: metrics
+      interval: {{ $root.Values.monitoring.interval }}
+      relabelings:
+        - sourceLabels: [__meta_kubernetes_pod_label_app_kubernetes_io_component]
+          targetLabel: component
+{{- end }}
+
+{{/* {it}: the certificate of a component, for cert-manager; it is client and server at once. */}}
+{{- define "retrograde.certificate" -}}
+{{- $root := index . 0 -}}
+{{- $manager := $root.Values.tls.certManager -}}
+{{- $service := printf "%s.%s" (include "retrograde.name" .) $root.Release.Namespace -}}
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata:
+  {{- include "retrograde.metadata" . | nindent 2 }}
+spec:
+  secretName: {{ include "retrograde.tlsSecret" . }}
+  commonName: {{ index . 1 }}
+  dnsNames:
+    - {{ include "retrograde.name" . }}
+    - {{ $service }}
+    - {{ $service }}.svc
+    - {{ $service }}.svc.cluster.local
+  usages: [digital signature, key encipherment, server auth, client auth]
+  privateKey: { algorithm: ECDSA, size: 256, rotationPolicy: Always }
+  duration: {{ $manager.duration }}
+  renewBefore: {{ $manager.renewBefore }}
+  issuerRef:
+    {{- toYaml $manager.issuerRef | nindent 4 }}
+{{- end }}
+
+{{- define "retrograde.hasCertificates" -}}
+{{- if and .Values.tls.enabled .Values.tls.certManager.enabled }}true{{ end -}}
+{{- end }}

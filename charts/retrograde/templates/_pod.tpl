@@ -1,0 +1,226 @@
+{{/*
+Pods. Everything under /etc/retrograde is one projected volume: the settings file and, as files, the secrets that this
+component needs; a Secret that changes is seen without a restart. Everything else is read-only but /tmp.
+*/}}
+
+{{- define "retrograde.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: { type: RuntimeDefault }
+{{- end }}
+
+{{- define "retrograde.containerSecurity" -}}
+allowPrivilegeEscalation: false
+privileged: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+capabilities: { drop: [ALL] }
+{{- end }}
+
+{{- define "retrograde.image" -}}
+{{- $root := index . 0 -}}
+{{- $own := (index $root.Values (index . 1)).image -}}
+{{- $tag := $own.tag | default $root.Values.image.tag | default $root.Chart.AppVersion -}}
+{{ $root.Values.image.prefix }}{{ $own.name | default (index . 1) }}{{ if hasPrefix "sha256:" $tag }}@{{ else }}:{{ end }}{{ $tag }}
+{{- end }}
+
+{{/* Where a pod runs, and who may be put aside for it. */}}
+{{- define "retrograde.placement" -}}
+{{- $root := index . 0 -}}
+{{- $values := index $root.Values (index . 1) -}}
+{{- with $root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with $values.priorityClassName | default (include "retrograde.priorityClass" .) }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- with $values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- include "retrograde.spread" . }}
+{{- end }}
+
+{{/* Constraints without a labelSelector get the component's own. */}}
+{{- define "retrograde.spread" -}}
+{{- $it := . -}}
+{{- with (index (index . 0).Values (index . 1)).topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- range . }}
+  - {{- merge (deepCopy .) (dict "labelSelector" (dict "matchLabels" (include "retrograde.selector" $it | fromYaml))) | toYaml | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "retrograde.priorityClass" -}}
+{{- $root := index . 0 -}}
+{{- if $root.Values.priorityClasses.create -}}
+{{ include "retrograde.release" $root }}-{{ eq (index . 1) "job" | ternary "job" "service" }}
+{{- end -}}
+{{- end }}
+
+{{/* How long a pod may take to leave: its drain, 5 s for what is cut off, and the closing of clients and brokers. */}}
+{{- define "retrograde.graceSeconds" -}}
+{{ add (index (index . 0).Values (index . 1)).drainSeconds 20 }}
+{{- end }}
+
+{{/* The whole directory /etc/retrograde of a component; `secrets` is the list of what it reads: kafka, s3, tokens. */}}
+{{- define "retrograde.settingsVolume" -}}
+{{- $root := index .it 0 -}}
+{{- $values := $root.Values -}}
+name: settings
+projected:
+  defaultMode: 0440
+  sources:
+    {{- if .configmap }}
+    - configMap: { name: {{ .configmap }} }
+    {{- end }}
+    {{- if $values.tls.enabled }}
+    - secret:
+        name: {{ include "retrograde.tlsSecret" .it }}
+        items: [{ key: tls.crt, path: tls/tls.crt }, { key: tls.key, path: tls/tls.key }, { key: ca.crt, path: tls/ca.crt }]
+    {{- end }}
+    {{- if and (has "kafka" .secrets) (include "retrograde.kafkaKeys" $root) }}
+    - secret:
+        name: {{ $values.kafka.secretName }}
+        items:
+          {{- range splitList " " (include "retrograde.kafkaKeys" $root) }}
+          - { key: {{ . }}, path: kafka/{{ . }} }
+          {{- end }}
+    {{- end }}
+    {{- if has "s3" .secrets }}
+    - secret:
+        name: {{ $values.s3.secretName }}
+        items:
+          {{- range concat (list "access_key" "secret_key") ($values.s3.ca | ternary (list "ca.crt") list) }}
+          - { key: {{ . }}, path: s3/{{ . }} }
+          {{- end }}
+    {{- end }}
+    {{- if and (has "tokens" .secrets) $values.tokens.secretName }}
+    - secret:
+        name: {{ $values.tokens.secretName }}
+        items: [{ key: tokens.yaml, path: tokens/tokens.yaml }]
+    {{- end }}
+{{- end }}
+
+{{/* The keys that the Kafka Secret must have, with spaces between; nothing when it needs none. */}}
+{{- define "retrograde.kafkaKeys" -}}
+{{- $kafka := .Values.kafka -}}
+{{- $keys := list -}}
+{{- if $kafka.tls.enabled }}{{ $keys = append $keys "ca.crt" }}{{ end -}}
+{{- if $kafka.tls.clientCertificate }}{{ $keys = concat $keys (list "tls.crt" "tls.key") }}{{ end -}}
+{{- if $kafka.sasl.enabled }}{{ $keys = concat $keys (list "username" "password") }}{{ end -}}
+{{ join " " $keys }}
+{{- end }}
+
+{{- define "retrograde.probes" -}}
+{{- $root := index . 0 -}}
+{{- $values := index $root.Values (index . 1) -}}
+startupProbe:
+  grpc: { port: {{ $root.Values.ports.health }} }
+  periodSeconds: 5
+  timeoutSeconds: 5
+  failureThreshold: {{ div (add $values.startupSeconds 4) 5 }}
+readinessProbe:
+  grpc: { port: {{ $root.Values.ports.health }} }
+  periodSeconds: 5
+  timeoutSeconds: 5
+  failureThreshold: 2
+livenessProbe:
+  grpc: { port: {{ $root.Values.ports.health }} }
+  periodSeconds: 10
+  timeoutSeconds: 10
+  failureThreshold: 6
+{{- end }}
+
+{{/* Environment that every container has, and the component's own. */}}
+{{- define "retrograde.env" -}}
+- { name: HOME, value: /tmp }
+{{- with (index (index . 0).Values (index . 1)).extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/*
+{it, own, secrets, mounts, volumes, ports, token}: a service's pod template. `own` are its settings (for the hash),
+`mounts`, `volumes` and `ports` what it has beyond the others, as YAML; `token` says that it calls the API server.
+*/}}
+{{- define "retrograde.pod" -}}
+{{- $root := index .it 0 -}}
+{{- $name := index .it 1 -}}
+{{- $values := index $root.Values $name -}}
+metadata:
+  annotations:
+    checksum/config: {{ printf "%s%s" (include "retrograde.settings" .) (.files | default "") | sha256sum }}
+    {{- with $values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  labels:
+    {{- include "retrograde.labels" .it | nindent 4 }}
+    {{- with $values.podLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  serviceAccountName: {{ include "retrograde.name" .it }}
+  automountServiceAccountToken: {{ .token | default false }}
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ include "retrograde.graceSeconds" .it }}
+  securityContext:
+    {{- include "retrograde.podSecurity" . | nindent 4 }}
+  {{- include "retrograde.placement" .it | nindent 2 }}
+  containers:
+    - name: {{ $name }}
+      image: {{ include "retrograde.image" .it }}
+      imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+      args: [--config, /etc/retrograde/config.yaml]
+      env:
+        {{- include "retrograde.env" .it | nindent 8 }}
+      ports:
+        - { name: grpc, containerPort: {{ $root.Values.ports.grpc }} }
+        - { name: health, containerPort: {{ $root.Values.ports.health }} }
+        - { name: metrics, containerPort: {{ $root.Values.ports.metrics }} }
+        {{- with .ports }}
+        {{- . | nindent 8 }}
+        {{- end }}
+      {{- include "retrograde.probes" .it | nindent 6 }}
+      resources:
+        {{- toYaml $values.resources | nindent 8 }}
+      securityContext:
+        {{- include "retrograde.containerSecurity" . | nindent 8 }}
+      volumeMounts:
+        - { name: settings, mountPath: /etc/retrograde, readOnly: true }
+        - { name: scratch, mountPath: /tmp }
+        {{- with .mounts }}
+        {{- . | nindent 8 }}
+        {{- end }}
+        {{- with $values.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+  volumes:
+    - {{- include "retrograde.settingsVolume" (dict "it" .it "secrets" (.secrets | default list) "configmap" (include "retrograde.name" .it)) | nindent 6 }}
+    - name: scratch
+      emptyDir: { sizeLimit: {{ $values.scratchSize }} }
+    {{- with .volumes }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    {{- with $values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}

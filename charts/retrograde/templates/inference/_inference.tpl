@@ -1,0 +1,43 @@
+{{/* The inference service: vLLM engines behind one headless name; each replica keeps the weights it fetched. */}}
+{{- define "retrograde.inference.settings" -}}
+store: {{ include "retrograde.s3Url" . }}
+checkpoint: {{ .Values.model.checkpoint }}
+cache: /var/cache/retrograde
+{{- if .Values.inference.config.openai_port }}
+openai_host: 0.0.0.0
+{{- end }}
+{{- include "retrograde.tokenSettings" . }}
+{{- include "retrograde.tracingSettings" . }}
+{{- end }}
+
+{{- define "retrograde.inference.openPorts" -}}
+{{- with .Values.inference.config.openai_port }}
+- {{ . }}
+{{- end }}
+{{- end }}
+
+{{- define "retrograde.inference.ports" -}}
+{{- with .Values.inference.config.openai_port }}
+- { name: openai, containerPort: {{ . }} }
+{{- end }}
+{{- end }}
+
+{{- define "retrograde.inference.servicePorts" -}}
+{{- with .Values.inference.config.openai_port }}
+- { name: openai, port: {{ . }}, targetPort: openai, appProtocol: http }
+{{- end }}
+{{- end }}
+
+{{- define "retrograde.inference.mounts" -}}
+- { name: cache, mountPath: /var/cache/retrograde }
+- { name: shm, mountPath: /dev/shm }
+{{- include "retrograde.modelMount" . }}
+{{- end }}
+
+{{- define "retrograde.inference.volumes" -}}
+- name: cache
+  emptyDir: { sizeLimit: {{ .Values.model.cacheSize }} }
+- name: shm
+  emptyDir: { medium: Memory, sizeLimit: {{ .Values.inference.shmSize }} }
+{{- include "retrograde.modelVolume" . }}
+{{- end }}
