@@ -43,7 +43,7 @@ class StepMetrics:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for tracker in self._trackers or ():
-            tracker.close(failed=error is not None)
+            _closed(tracker, failed=error is not None)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Stores the values of `step` and tells the trackers."""
@@ -73,3 +73,11 @@ def _told(tracker: Tracker, step: Step) -> bool:
         log.warning("a tracker failed and is told no more", tracker=type(tracker).__name__, reason=str(error))
         return False
     return True
+
+
+def _closed(tracker: Tracker, *, failed: bool) -> None:
+    """Tells it the end; where that fails, what was trained stands all the same: the job has its steps in the store."""
+    try:
+        tracker.close(failed=failed)
+    except Exception as error:  # noqa: BLE001  as above
+        log.warning("a tracker failed at the end", tracker=type(tracker).__name__, reason=str(error))

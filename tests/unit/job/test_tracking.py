@@ -74,6 +74,8 @@ class FakeWandb(Module):
         self.logged.append((step, values))
 
     def finish(self, exit_code: int) -> None:
+        if self.fault:
+            raise self.fault
         self.exit_code = exit_code
 
 
@@ -214,6 +216,16 @@ def test_a_tracker_that_fails_does_not_end_the_training(tmp_path: Path, monkeypa
         metrics.write(3, {"reward": 0.5})
     assert [step for step, _ in wandb.logged] == [1]
     assert len(list(store.list("runs/r/jobs/astro_rl/steps/"))) == 3
+
+
+def test_a_tracker_that_fails_at_the_end_fails_no_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was trained is done: the others are closed, and the job does not begin again."""
+    wandb, mlflow = FakeWandb(monkeypatch), FakeMlflow(monkeypatch)
+    with StepMetrics(MemoryStore(), settings(tmp_path, wandb_project="astro", mlflow_uri="http://mlflow")) as metrics:
+        metrics.write(1, {"reward": 0.5})
+        wandb.fault = RuntimeError("gone")
+    assert wandb.exit_code is None
+    assert mlflow.runs == {"id 0": ["experiment r", "astro_rl", "FINISHED"]}
 
 
 def test_a_job_that_resumes_without_its_tracker_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
