@@ -57,7 +57,9 @@ class InferenceSettings(ServiceSettings):
         "new ones, or begin_again under them; LoadWeights may ask for another.",
     )
     cache: Path = Field(default_factory=_default_cache, description="Folder for checkpoints brought from the store.")
-    cache_checkpoints: int = Field(3, ge=1, description="Checkpoints kept there; the served one is always kept.")
-    cache_bytes: int = Field(64 << 30, ge=1, description="Their size at most; the served one is always kept.")
+    cache_checkpoints: int = Field(
+        3, ge=1, description="Checkpoints kept there; what any replica that shares the folder serves is always kept."
+    )
+    cache_bytes: int = Field(64 << 30, ge=1, description="Their size at most; what is served is always kept.")
     openai_host: str = Field("127.0.0.1", description="Where the OpenAI-compatible HTTP API listens, if it does.")
     openai_port: int = Field(0, ge=0, le=65535, description="Its port; 0: no HTTP API.")

@@ -2,7 +2,7 @@
 
 prepare(key)      manifest -> cache folder named by the manifest's digest (downloaded once, whole or not at all)
 publish / last    `inference/<model name>/current.json` in the store: what a restarted service serves again
-settle            the oldest folders go when there are too many or they are too big
+settle            the oldest folders go when there are too many or they are too big, but none that a replica may load
 
 Files go from the store to the disk as they come; a checkpoint is never in memory whole. Each is compared with the
 SHA-256 of its manifest on the way, and again when it is taken from the cache.
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from retrograde.runtime.errors import InvalidInputError, NotFoundError
 from retrograde.runtime.logs import get_logger
 from services.inference.fitting import check_fits
+from services.inference.in_use import InUse
 from services.inference.transport import Weights
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Checkpoints:
         self._cache = cache.folder / model_name
         self._keep = cache.keep
         self._keep_bytes = cache.keep_bytes
+        self._in_use = InUse()
 
     def last(self) -> Served | None:
         """What was published last, or None."""
@@ -128,10 +130,10 @@ class Checkpoints:
     def _is_whole(self, digest: str) -> bool:
         """Whether the cache has this checkpoint and each of its files is the one that was published."""
         folder = self._cache / digest
-        try:
-            os.utime(folder)  # the youngest: another replica deletes it last
-        except FileNotFoundError:
+        if not self._in_use.hold(folder, digest):
             return False
+        with contextlib.suppress(FileNotFoundError):  # another replica found it damaged
+            os.utime(folder)  # the youngest: deleted last
         if _agrees(folder, digest):
             return True
         log.warning("cached checkpoint damaged; fetching it again", folder=str(folder))
@@ -148,6 +150,7 @@ class Checkpoints:
             if self._manifest(key) != manifest:
                 return False
             (whole / _MANIFEST).write_bytes(manifest)
+            self._in_use.hold(whole, folder.name)
             return _place(whole, folder)
 
     def _sweep(self) -> None:
@@ -159,9 +162,10 @@ class Checkpoints:
     def settle(self, weights: Weights) -> None:
         """See transport.WeightTransport. Deletes the folders used longest ago beyond the bounds; never the served.
 
-        Replicas that share the folder may delete the same ones at the same time.
+        Replicas that share the folder may do so at the same time; what one of them serves or has prepared stays.
         """
         served = folder_of(weights)
+        self._in_use.keep_only(served.name)
         folders = sorted(
             (each for each in self._cache.glob("*") if each.is_dir() and each != served and each.name[0] != "."),
             key=_last_used,
@@ -171,7 +175,8 @@ class Checkpoints:
         for index, folder in enumerate(folders, start=2):
             room -= _size(folder)
             if index > self._keep or room < 0:
-                shutil.rmtree(folder, ignore_errors=True)
+                with contextlib.suppress(FileNotFoundError, BlockingIOError), _held(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _place(whole: Path, folder: Path) -> bool:

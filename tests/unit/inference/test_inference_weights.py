@@ -204,6 +204,18 @@ def test_replicas_may_bound_one_cache_at_the_same_time(store: ObjectStore, tmp_p
     assert list(cache.iterdir()) == [folder_of(served)]
 
 
+def test_a_replica_deletes_nothing_that_another_may_load(store: ObjectStore, tmp_path: Path) -> None:
+    """In a cache that is too small for both, what one serves, or has prepared, stays until it serves another."""
+    ours, theirs = (_checkpoints(store, tmp_path, keep=1) for _ in range(2))
+    a, b, c = (_publish(store, tmp_path, name, index) for index, name in enumerate("abc"))
+    served, prepared = theirs.prepare(a), theirs.prepare(b)
+    mine = ours.prepare(c)
+    ours.settle(mine)
+    assert [folder_of(each).exists() for each in (served, prepared, mine)] == [True, True, True]
+    theirs.settle(prepared)
+    assert [folder_of(each).exists() for each in (served, prepared, mine)] == [False, True, True]
+
+
 @pytest.mark.parametrize(("keep", "keep_bytes"), [(2, 1 << 30), (9, 1000)], ids=["by number", "by size"])
 def test_the_cache_is_bounded(store: ObjectStore, tmp_path: Path, keep: int, keep_bytes: int) -> None:
     """Beyond the bound the folders used longest ago go; the served one stays whatever its age."""
