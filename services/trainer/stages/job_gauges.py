@@ -1,4 +1,4 @@
-"""The latest step of each job at work as gauges, under the job's name: `astro_rl`, `direct_sft`."""
+"""The latest step of each job at work as gauges, by the names of its run and of the job: `astro_rl`, `direct_sft`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from retrograde.runtime import metrics
 
 
 def _gauge(quantity: str, help_text: str) -> Gauge:
-    return metrics.gauge("trainer", f"job_{quantity}", f"{help_text}, at a job's latest step", ("job",))
+    return metrics.gauge("trainer", f"job_{quantity}", f"{help_text}, at a job's latest step", ("run", "job"))
 
 
 _GAUGES = {
@@ -29,16 +29,16 @@ _GAUGES = {
 _TOKENS_PER_SECOND = _gauge("tokens_per_second", f"Tokens trained on a second, over {WINDOW_STEPS} steps")
 
 
-def show(job: str, steps: JobSteps) -> None:
-    """Sets the gauges of `job` to its latest step. Of two runs with a job of one name the later one shows."""
+def show(run: str, job: str, steps: JobSteps) -> None:
+    """Sets the gauges of the run's job to its latest step."""
     if steps.values:
         for key, each in _GAUGES.items():
             if key in steps.values[-1]:
-                each.labels(job).set(steps.values[-1][key])
-        _TOKENS_PER_SECOND.labels(job).set(steps.tokens_per_second())
+                each.labels(run, job).set(steps.values[-1][key])
+        _TOKENS_PER_SECOND.labels(run, job).set(steps.tokens_per_second())
 
 
-def hide(job: str) -> None:
+def hide(run: str, job: str) -> None:
     """Takes the gauges of a job away that works no more."""
     for each in (*_GAUGES.values(), _TOKENS_PER_SECOND):
-        each.remove(job)
+        each.remove(run, job)

@@ -131,7 +131,7 @@ async def _run_job(context: RunContext, job: Job, progress: Progress, total: int
         finally:
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
-            hide(job.name)
+            hide(context.run_id, job.name)
     steps = _steps(context, job)
     await in_thread(steps.read)
     await progress(len(steps.values), len(steps.values), steps.figures())
@@ -143,7 +143,7 @@ async def _report_steps(context: RunContext, job: Job, progress: Progress, total
     while True:
         with contextlib.suppress(UnavailableError):  # the next look tells what this one missed
             await in_thread(steps.read)
-        show(job.name, steps)
+        show(context.run_id, job.name, steps)
         wanted = int(steps.values[-1].get("num_steps", total)) if steps.values else total
         await progress(len(steps.values), wanted, steps.figures() or "starting")
         await asyncio.sleep(_LOOK_EVERY_SECONDS)

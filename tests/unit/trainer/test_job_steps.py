@@ -24,8 +24,8 @@ def steps(*values: dict[str, float]) -> tuple[MemoryStore, JobSteps]:
     return store, JobSteps(store, "runs/r/jobs/astro_rl/steps/")
 
 
-def gauge(quantity: str) -> float | None:
-    return REGISTRY.get_sample_value(f"retrograde_trainer_job_{quantity}", {"job": "astro_rl"})
+def gauge(quantity: str, run: str = "r") -> float | None:
+    return REGISTRY.get_sample_value(f"retrograde_trainer_job_{quantity}", {"run": run, "job": "astro_rl"})
 
 
 def test_one_line_tells_the_latest_step_the_speed_and_the_time_left() -> None:
@@ -58,11 +58,24 @@ def test_a_step_is_read_once_and_all_are_paid_for() -> None:
 
 
 def test_gauges_show_the_latest_step_while_the_job_works() -> None:
-    """Under the job's name and no id; once it has ended they are gone."""
+    """Under the names of run and job; once it has ended they are gone."""
     _, known = steps(STEP, STEP | {"reward": 0.75})
     known.read()
-    show("astro_rl", known)
+    show("r", "astro_rl", known)
     shown = [gauge(name) for name in ("step", "reward", "policy_lag_versions", "step_seconds", "tokens_per_second")]
     assert shown == [2.0, 0.75, 1.0, 2.0, 500.0]
-    hide("astro_rl")
+    hide("r", "astro_rl")
     assert (gauge("reward"), gauge("tokens_per_second")) == (None, None)
+
+
+def test_two_runs_with_a_job_of_one_name_show_both() -> None:
+    """Neither tells the other's steps, nor takes the other's gauges away."""
+    _, known = steps(STEP)
+    _, others = steps(STEP | {"reward": -1.0})
+    for run, each in (("r", known), ("other", others)):
+        each.read()
+        show(run, "astro_rl", each)
+    assert (gauge("reward"), gauge("reward", "other")) == (0.25, -1.0)
+    hide("r", "astro_rl")
+    assert (gauge("reward"), gauge("reward", "other")) == (None, -1.0)
+    hide("other", "astro_rl")
