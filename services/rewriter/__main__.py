@@ -22,8 +22,8 @@ from services.rewriter.worker import RewriterWorker
 async def run(settings: RewriterSettings) -> None:
     """Builds the service and serves until told to stop."""
     async with Process("rewriter", settings) as process:
-        policy = await process.enter(InferenceClient(settings.inference))
-        verifier = await process.enter(VerifierClient(settings.verifier))
+        policy = await process.enter(InferenceClient(settings.inference, identity=process.identity))
+        verifier = await process.enter(VerifierClient(settings.verifier, identity=process.identity))
         teller = Teller(policy, verifier)
         pipeline = Pipeline(Judge(policy, process.store), teller)
         servicer = RewriterServicer(process.store, pipeline, teller)

@@ -18,9 +18,11 @@ from services.rollouts.slots import Slots
 async def run(settings: RolloutsSettings) -> None:
     """Builds the service and serves until told to stop."""
     async with Process("rollouts", settings) as process:
-        client = InferenceClient(settings.inference, deadline_seconds=settings.generation_seconds)
-        inference = await process.enter(client)
-        verifier = await process.enter(VerifierClient(settings.verifier))
+        identity, deadline = process.identity, settings.generation_seconds
+        inference = await process.enter(
+            InferenceClient(settings.inference, identity=identity, deadline_seconds=deadline)
+        )
+        verifier = await process.enter(VerifierClient(settings.verifier, identity=identity))
         slots, kept = Slots(settings.max_groups_in_flight), Kept(settings.max_kept_bytes)
         feeds = await process.enter(Feeds(process.store, inference, verifier, slots, kept))
         servicer = RolloutsServicer(feeds, inference)

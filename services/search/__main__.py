@@ -25,8 +25,8 @@ async def run(settings: SearchServiceSettings) -> None:
     """Builds the service and serves until told to stop."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(settings.store_threads, "store"))
     async with Process("search", settings) as process:
-        policy = await process.enter(Engine(settings.inference))
-        verifier = await process.enter(VerifierClient(settings.verifier))
+        policy = await process.enter(Engine(settings.inference, identity=process.identity))
+        verifier = await process.enter(VerifierClient(settings.verifier, identity=process.identity))
         gate = EngineGate(settings.engine_fill * settings.engine_samples)
         driver = Driver(policy, GradeBatcher(verifier, settings.grade_items, settings.grade_wait_seconds), gate)
         servicer = SearchServicer(driver, settings.max_watched, process.drain)

@@ -25,8 +25,8 @@ async def run(settings: TrainerSettings) -> None:
     """Builds the service and serves until told to stop."""
     async with Process("trainer", settings) as process:
         require_installed(settings.tracking)  # jobs on this machine have the same packages
-        policy = await process.enter(InferenceClient(settings.inference))
-        verifier = await process.enter(VerifierClient(settings.verifier))
+        policy = await process.enter(InferenceClient(settings.inference, identity=process.identity))
+        verifier = await process.enter(VerifierClient(settings.verifier, identity=process.identity))
         backend = await process.enter(LocalBackend(Path(settings.work_dir)))
         controller = Controller(settings, process.store, process.broker, policy, verifier, backend)
         process.add_servicer(

@@ -2,7 +2,7 @@
 
     async def run(settings):
         async with Process("search", settings) as process:
-            inference = await process.enter(InferenceClient(settings.inference))
+            inference = await process.enter(InferenceClient(settings.inference, identity=process.identity))
             process.add_servicer(add_SearchServiceServicer_to_server, Servicer(), "retrograde.v1.SearchService")
             process.add_worker(lambda drain: consume(process.broker, ..., drain=drain))
             await process.serve()
@@ -20,7 +20,6 @@ import contextlib
 import functools
 import os
 import signal
-import socket
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -29,11 +28,12 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from retrograde.runtime import logs, metrics
+from retrograde.runtime import logs, metrics, ports
 from retrograde.runtime.adapters import open_broker, open_store
 from retrograde.runtime.errors import InvalidInputError, RetrogradeError
 from retrograde.runtime.interceptors import CallsInFlight, ServerInterceptor
 from retrograde.runtime.settings import BAD_INPUT_STATUS, ServiceSettings
+from retrograde.runtime.tls import Identity
 from retrograde.runtime.tracing import TracedBroker
 
 if TYPE_CHECKING:
@@ -106,6 +106,11 @@ class Process:
         return False
 
     @functools.cached_property
+    def identity(self) -> Identity | None:
+        """What this process shows its clients and, through its own clients, its peers; None: it speaks plaintext."""
+        return Identity.of(self._settings.tls) if self._settings.tls else None
+
+    @functools.cached_property
     def broker(self) -> Broker:
         """The broker of the settings, opened on first use, closed with the process; its messages carry their cause."""
         broker = TracedBroker(open_broker(self._settings.broker))
@@ -143,17 +148,18 @@ class Process:
             InvalidInputError: an address is taken or not this machine's.
             BaseException: whatever a worker failed with, after the same orderly stop.
         """
-        self.address = self._bind()
+        credentials = self.identity.server_credentials() if self.identity else None
+        self.address = ports.bind(self._server, "listen", self._settings.listen, credentials)
         reflection.enable_server_reflection(
             (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
         )
-        metrics_address = await self._serve_metrics()
+        addresses = {"metrics_address": await self._serve_metrics(), "health_address": await self._serve_health()}
         for name in self._services:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
         self._serving = True
         workers = [asyncio.create_task(_until_done(run(self.drain))) for run in self._workers]
-        _log.info("ready", address=self.address, metrics_address=metrics_address)
+        _log.info("ready", address=self.address, **addresses)
         try:
             await self._until_told(workers)
         finally:
@@ -191,16 +197,6 @@ class Process:
         await self._server.stop(_LAST_REPLIES_SECONDS)
         _log.info("drained")
 
-    def _bind(self) -> str:
-        """Takes the port; gives the address with the number in it."""
-        host, _, port = self._settings.listen.rpartition(":")
-        _check_free(self._settings.listen, host, int(port))
-        try:
-            bound = self._server.add_insecure_port(self._settings.listen)
-        except RuntimeError as error:
-            raise InvalidInputError(_taken(self._settings.listen, str(error))) from error
-        return f"{host}:{bound}"
-
     async def _serve_metrics(self) -> str:
         """The address metrics are served at; empty when off."""
         if self._settings.metrics_port == 0:
@@ -208,6 +204,14 @@ class Process:
         host = self._settings.listen.rpartition(":")[0]
         port = await self.enter(metrics.serve(host.strip("[]"), self._settings.metrics_port))
         return f"{host}:{port}"
+
+    async def _serve_health(self) -> str:
+        """The address of the port for probes; empty when off."""
+        if self._settings.health_port == 0:
+            return ""
+        host = self._settings.listen.rpartition(":")[0]
+        listen = f"{host}:{max(0, self._settings.health_port)}"
+        return await self.enter(ports.serving_health(listen, self._health))
 
     def _install_signals(self) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -230,18 +234,3 @@ class Process:
 
 async def _until_done(awaitable: Awaitable[object]) -> None:
     await awaitable
-
-
-def _check_free(listen: str, host: str, port: int) -> None:
-    """Asks before gRPC does, which would print its own pages about it."""
-    try:
-        (family, _, _, _, address), *_ = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise InvalidInputError(_taken(listen, error.strerror or str(error))) from error
-
-
-def _taken(listen: str, reason: str) -> str:
-    return f"listen: cannot listen on {listen}: {reason}; end what listens there or choose another port (0 picks one)"

@@ -11,10 +11,12 @@ import argparse
 import difflib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from retrograde.runtime.tls import TlsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +69,18 @@ class ServiceSettings(BaseModel):
     listen: Address = Field("127.0.0.1:0", description="host:port of the gRPC server; port 0 picks a free one.")
     metrics_port: int = Field(
         0, ge=-1, le=_MAX_PORT, description="Prometheus over HTTP, on the host of `listen`: 0 is off, -1 picks a port."
+    )
+    health_port: int = Field(
+        0,
+        ge=-1,
+        le=_MAX_PORT,
+        description="grpc.health.v1 alone and in plaintext, on the host of `listen`, for probes that speak no TLS: "
+        "0 is off, -1 picks a port.",
+    )
+    tls: TlsSettings | None = Field(
+        None,
+        description="certificate, key and authority: PEM files of this process, as a server and as a client, read "
+        "again when they change; without them it speaks plaintext.",
     )
     broker: str = Field("", description="sqlite:///ABSOLUTE/PATH.db; only services that use a broker need one.")
     store: str = Field("", description="file:///ABSOLUTE/DIRECTORY; only services that use a store need one.")
@@ -187,9 +201,11 @@ def _keys_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     """The keys of the settings at `path` inside `cls`; [] where there are no settings."""
     for part in path:
         info = cls.model_fields.get(str(part))
-        if info is None or not isinstance(info.annotation, type) or not issubclass(info.annotation, BaseModel):
+        kinds = [] if info is None else [info.annotation, *get_args(info.annotation)]  # X | None has X among them
+        found = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not found:
             return []
-        cls = info.annotation
+        cls = found[0]
     return list(cls.model_fields)
 
 

@@ -17,6 +17,8 @@ import grpc
 
 from retrograde.runtime import tracing
 from retrograde.runtime.errors import BY_CODE, RetrogradeError, UnavailableError
+from retrograde.runtime.tls import Identity, Shown
+from retrograde.wire.rotating import RotatingChannel
 
 T = TypeVar("T")
 
@@ -47,9 +49,20 @@ def metadata() -> tuple[tuple[str, str], ...]:
     return tuple(tracing.carried().items())
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """A channel to one address, with the limits and pings that all our clients use."""
-    return grpc.aio.insecure_channel(address, options=_OPTIONS)
+def open_channel(address: str, identity: Identity | None = None, name: str = "") -> grpc.aio.Channel:
+    """A channel to one address, with the limits and pings that all our clients use; in plaintext without `identity`.
+
+    The other side's certificate must be for `name`, by default the host of `address`.
+    """
+    if identity is None:
+        return grpc.aio.insecure_channel(address, options=_OPTIONS)
+    options = [*_OPTIONS, *([("grpc.ssl_target_name_override", name)] if name else [])]
+
+    def open_(shown: Shown) -> grpc.aio.Channel:
+        credentials = grpc.ssl_channel_credentials(shown.authority, *(shown.pair or ()))
+        return grpc.aio.secure_channel(address, credentials, options=options)
+
+    return RotatingChannel(open_, identity)
 
 
 async def patiently(attempt: Callable[[], Awaitable[T]], patience_seconds: float) -> T:
@@ -71,14 +84,22 @@ class ServiceClient:
     """Base of the typed clients: an async context manager around one channel.
 
     `patience_seconds` bounds how long a call waits for a service that is away (restarting, say) before it raises
-    UnavailableError; `deadline_seconds` bounds one attempt.
+    UnavailableError; `deadline_seconds` bounds one attempt. With `identity` the connection is encrypted, and both
+    sides show who they are.
     """
 
-    def __init__(self, address: str, *, patience_seconds: float = 300.0, deadline_seconds: float = 600.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        identity: Identity | None = None,
+        patience_seconds: float = 300.0,
+        deadline_seconds: float = 600.0,
+    ) -> None:
         self.address = address
         self._patience = patience_seconds
         self._deadline = deadline_seconds
-        self._channel = open_channel(address)
+        self._channel = open_channel(address, identity)
 
     async def __aenter__(self) -> Self:
         return self

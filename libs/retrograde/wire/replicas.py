@@ -23,6 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from retrograde.runtime import logs, metrics
 from retrograde.runtime.settings import DNS_PREFIX
+from retrograde.runtime.tls import Identity
 from retrograde.wire.channel import open_channel
 from retrograde.wire.routing import Choice, Routes
 
@@ -49,7 +50,12 @@ class Replicas:
     """See the module. An async context manager."""
 
     def __init__(
-        self, address: str, routes: Routes, resolve: Resolve = resolve_name, resolve_seconds: float = RESOLVE_SECONDS
+        self,
+        address: str,
+        routes: Routes,
+        resolve: Resolve = resolve_name,
+        resolve_seconds: float = RESOLVE_SECONDS,
+        identity: Identity | None = None,
     ) -> None:
         parts = address.split(",")
         self._fixed = [each for each in parts if not each.startswith(DNS_PREFIX)]
@@ -58,6 +64,7 @@ class Replicas:
         self._routes = routes
         self._resolve = resolve
         self._resolve_seconds = resolve_seconds
+        self._identity = identity
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._reasons: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -125,8 +132,13 @@ class Replicas:
 
     def _channel(self, address: str) -> grpc.aio.Channel:
         if address not in self._channels:
-            self._channels[address] = open_channel(address)
+            self._channels[address] = open_channel(address, self._identity, self._name_of(address))
         return self._channels[address]
+
+    def _name_of(self, address: str) -> str:
+        """The host whose name resolved to `address`; "" for one that was given as it is."""
+        names = (name for name, found in self._resolved.items() if address in found)
+        return next(names, "").rpartition(":")[0]
 
     async def _probe(self, address: str) -> None:
         """Until `address` serves again or is gone."""

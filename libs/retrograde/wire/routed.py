@@ -21,6 +21,7 @@ import grpc
 
 from retrograde.runtime import metrics
 from retrograde.runtime.errors import RetrogradeError, UnavailableError
+from retrograde.runtime.tls import Identity
 from retrograde.wire.channel import AWAY, domain_error, metadata, patiently
 from retrograde.wire.replicas import RESOLVE_SECONDS, Replicas, Resolve, resolve_name
 from retrograde.wire.routing import Routes, Spill
@@ -41,12 +42,14 @@ class RoutedClient:
     """Base of the typed clients of a replicated service: an async context manager around its replicas.
 
     `address` is host:port, several with commas between, or dns:///name:port, which stands for all its addresses.
+    With `identity` connections are encrypted; each replica's certificate must be for its host, or the name it is of.
     """
 
     def __init__(
         self,
         address: str,
         *,
+        identity: Identity | None = None,
         patience_seconds: float = 300.0,
         deadline_seconds: float = 600.0,
         spill: Spill | None = None,
@@ -56,7 +59,7 @@ class RoutedClient:
         self.address = address
         self._patience = patience_seconds
         self._deadline = deadline_seconds
-        self._replicas = Replicas(address, Routes(spill), resolve, resolve_seconds)
+        self._replicas = Replicas(address, Routes(spill), resolve, resolve_seconds, identity)
         self._is_open = False
 
     async def __aenter__(self) -> Self:

@@ -18,6 +18,7 @@ from typing import Any, Protocol, Self, TypeVar
 from retrograde.core.rollout import RolloutGroup
 from retrograde.runtime.errors import NotFoundError, UnavailableError
 from retrograde.runtime.logs import get_logger
+from retrograde.runtime.tls import Identity
 from retrograde.wire.clients import RolloutsClient
 from services.trainer.job.settings import GrpoJobSettings
 
@@ -109,7 +110,9 @@ class GrpcFeed:
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
     async def _connect(self) -> RolloutsClient:
-        client = RolloutsClient(self._settings.rollouts, deadline_seconds=self._settings.publish_seconds)
+        settings = self._settings
+        identity = Identity.of(settings.tls) if settings.tls else None
+        client = RolloutsClient(settings.rollouts, identity=identity, deadline_seconds=settings.publish_seconds)
         return await client.__aenter__()
 
     async def _ack(self, lease_ids: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from retrograde.core.settings import EngineSettings, RlSettings, Settings, SftSettings
+from retrograde.runtime.tls import TlsSettings
 from services.trainer.tracking import TrackingSettings
 
 
@@ -30,7 +31,7 @@ class JobSettings(Settings):
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits that change with anything that changes the result; places, logging and waits do not."""
-        places = ("store", "work_dir", "tracking", "rollouts", "patience_seconds", "publish_seconds")
+        places = ("store", "work_dir", "tracking", "rollouts", "tls", "patience_seconds", "publish_seconds")
         excluded: dict[str, Any] = {**dict.fromkeys(places, True), "rl": {"lease_seconds"}}
         return hashlib.sha256(self.model_dump_json(exclude=excluded).encode()).hexdigest()[:12]
 
@@ -53,6 +54,7 @@ class GrpoJobSettings(JobSettings):
     """GRPO of one arm."""
 
     rollouts: str = Field(description="Address of the rollouts service, host:port.")
+    tls: TlsSettings | None = Field(None, description="What the job shows the rollouts service: see docs/security.md.")
     feed: str = Field(description="Name of the feed; one per arm.")
     prompts_key: str = Field(description="Object of the feed's prompts: JSON lines of Problem.")
     patience_seconds: float = Field(600.0, ge=0, description="How long to wait for a rollouts service that is away.")

@@ -41,6 +41,7 @@ class GrpoJobConfig(BaseModel):
 
     store: str
     rollouts: str
+    tls: dict[str, object] | None
     feed: str
     prompts_key: str
     init_checkpoint: str
@@ -108,6 +109,7 @@ class RlStage:
         return GrpoJobConfig(
             store=context.settings.store,
             rollouts=context.settings.rollouts,
+            tls=context.settings.tls.model_dump(mode="json") if context.settings.tls else None,
             feed=context.key("feeds", arm),
             prompts_key=context.key("problems/rl_band.jsonl"),
             init_checkpoint=context.key("checkpoints", f"{self.data}_sft"),

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
@@ -20,70 +16,21 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from retrograde.v1 import verifier_service_pb2 as pb
 from retrograde.v1.verifier_service_pb2_grpc import VerifierServiceStub
+from tests.unit.runtime.process_service import Service, health, starting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-class Service:
-    """The program of process_program.py, running."""
-
-    def __init__(self, folder: Path, **settings: object) -> None:
-        config = folder / f"config-{len(list(folder.iterdir()))}.yaml"
-        config.write_text(json.dumps({"metrics_port": -1, "drain_seconds": 10, **settings}))
-        program = Path(__file__).with_name("process_program.py")
-        self.process = subprocess.Popen(
-            [sys.executable, str(program), "--config", str(config)], stderr=subprocess.PIPE, text=True
-        )
-        self.seen: list[str] = []
-
-    def until(self, event: str) -> dict[str, Any]:
-        """Reads the log up to `event`; that line."""
-        assert self.process.stderr
-        for text in self.process.stderr:
-            line: dict[str, Any] = json.loads(text)
-            self.seen.append(line["event"])
-            if line["event"] == event:
-                return line
-        raise AssertionError(f"{event!r} was never logged; only {self.seen}")
-
-    def end(self) -> tuple[int, list[str]]:
-        """Waits for its end; status, and the lines left."""
-        assert self.process.stderr
-        lines = self.process.stderr.read().splitlines()
-        return self.process.wait(timeout=20), lines
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Sends a signal."""
-        self.process.send_signal(number)
-
-    def close(self) -> None:
-        """Kills it if it still runs."""
-        self.process.kill()
-        self.process.wait()
-        assert self.process.stderr
-        self.process.stderr.close()
-
-
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     """Starts services that end with the test."""
-    with contextlib.ExitStack() as stack:
-
-        def make(**settings: object) -> Service:
-            service = Service(tmp_path, **settings)
-            stack.callback(service.close)
-            return service
-
-        yield make
-
-
-def health(channel: grpc.Channel, service: str = "") -> int:
-    status: int = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service)).status
-    return status
+    with starting(tmp_path) as start:
+        yield start
 
 
 def sleep_call(channel: grpc.Channel, seconds: float) -> grpc.CallFuture[pb.VerifyResponse]:

@@ -1,0 +1,160 @@
+"""A process with an identity: who it lets in, how probes see it, and that renewing certificates costs no call."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+import time
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from retrograde.core.problem import Problem
+from retrograde.runtime.errors import UnavailableError
+from retrograde.runtime.tls import Identity, TlsSettings
+from retrograde.v1 import verifier_service_pb2 as pb
+from retrograde.v1.verifier_service_pb2_grpc import VerifierServiceStub
+from retrograde.wire.clients import VerifierClient
+from tests.certificates import Authority
+from tests.unit.runtime.process_service import Service, health, starting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+SECONDS = 60.0
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Starts processes that end with the test."""
+    (tmp_path / "configs").mkdir()
+    with starting(tmp_path / "configs") as start:
+        yield start
+
+
+def described(tls: TlsSettings) -> dict[str, str]:
+    """As a settings file has it."""
+    return {name: str(path) for name, path in tls}
+
+
+async def ask(client: VerifierClient, seconds: float = 0) -> None:
+    await asyncio.wait_for(client.verify([(Problem("p", "t", "s", "1"), str(seconds))]), SECONDS)
+
+
+def until_not_serving(probe: grpc.Channel) -> None:
+    while health(probe) != NOT_SERVING:
+        time.sleep(0.01)
+
+
+async def test_a_probe_sees_the_health_of_a_process_that_speaks_tls(
+    tmp_path: Path, authority: Authority, start: Callable[..., Service]
+) -> None:
+    """The health port answers in plaintext, on health alone, and says NOT_SERVING while a call is waited for."""
+    tls = authority.issue(tmp_path / "tls", "DNS:verifier.retrograde")
+    service = start(tls=described(tls), health_port=-1, drain_seconds=SECONDS)
+    ready = service.until("ready")
+    with grpc.insecure_channel(ready["health_address"]) as probe:
+        assert (health(probe), health(probe, "retrograde.v1.VerifierService")) == (SERVING, SERVING)
+        with pytest.raises(grpc.RpcError) as refused:
+            VerifierServiceStub(probe).Verify(pb.VerifyRequest(), timeout=SECONDS)
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        async with VerifierClient(ready["address"], identity=Identity.of(tls)) as client:
+            call = asyncio.create_task(ask(client, seconds=SECONDS))
+            await asyncio.to_thread(service.until, "sleeping")
+            service.stop()
+            await asyncio.to_thread(until_not_serving, probe)
+            call.cancel()
+            await asyncio.wait([call])
+    assert (await asyncio.to_thread(service.end))[0] == 0
+
+
+def test_a_certificate_that_is_missing_stops_the_start(
+    tmp_path: Path, authority: Authority, start: Callable[..., Service]
+) -> None:
+    """One line on stderr names the field and the file, and the status is 2."""
+    tls = authority.issue(tmp_path / "tls", "DNS:verifier.retrograde")
+    service = start(tls=described(tls) | {"key": "/nowhere/tls.key"})
+    status, lines = service.end()
+    assert (status, lines[-1]) == (
+        2,
+        "error: sleeper: tls.key: /nowhere/tls.key: No such file or directory; name a PEM file that can be read",
+    )
+
+
+class Load:
+    """Calls without pause: on one connection, and on a new one each. None is tried again, and none may fail."""
+
+    def __init__(self, address: str, identity: Identity) -> None:
+        self._address = address
+        self._identity = identity
+        self._answered = [0, 0]
+
+    async def more(self, num_calls: int = 10) -> None:
+        """Waits until each way has had so many more answers."""
+        wanted = [answered + num_calls for answered in self._answered]
+        while any(map(operator.lt, self._answered, wanted)):
+            await asyncio.sleep(0.01)
+
+    def client(self) -> VerifierClient:
+        return VerifierClient(self._address, identity=self._identity, patience_seconds=0)
+
+    async def on_one(self) -> None:
+        async with self.client() as client:
+            while True:
+                await ask(client)
+                self._answered[0] += 1
+
+    async def on_new_ones(self) -> None:
+        while True:
+            async with self.client() as client:
+                await ask(client)
+            self._answered[1] += 1
+
+
+async def test_a_rotation_of_everything_costs_no_call(
+    tmp_path: Path, authority: Authority, start: Callable[..., Service]
+) -> None:
+    """Certificates of both sides and the authority itself are replaced under load, and no call fails.
+
+    A call that began before it all is answered too; in the end a certificate of the old authority opens nothing.
+    """
+    new = Authority(tmp_path / "new", "new-authority")
+    both = authority.certificate + new.certificate
+    server, client = tmp_path / "server", tmp_path / "client"
+    service = start(tls=described(authority.issue(server)))
+    identity, old = (Identity.of(authority.issue(folder, trusts=both)) for folder in (client, tmp_path / "old"))
+    ready = await asyncio.to_thread(service.until, "ready")
+    reading = asyncio.create_task(asyncio.to_thread(service.end))  # what is logged, so that it never waits for us
+    try:
+        await rotate(Load(ready["address"], identity), authority, new, (server, client))
+        with pytest.raises(UnavailableError):
+            async with VerifierClient(ready["address"], identity=old, patience_seconds=0) as late:
+                await ask(late)
+    finally:
+        service.stop()
+        status, _ = await reading
+    assert status == 0
+
+
+async def rotate(load: Load, old: Authority, new: Authority, folders: tuple[Path, Path]) -> None:
+    """Renews both identities step by step from `old` to `new`, while calls are answered."""
+    both = old.certificate + new.certificate
+    async with load.client() as early, asyncio.TaskGroup() as group:
+        long = group.create_task(ask(early, seconds=1.5))
+        tasks = [group.create_task(load.on_one()), group.create_task(load.on_new_ones())]
+        for signer, trusts in ((old, both), (new, both), (new, new.certificate)):
+            for folder in folders:
+                signer.issue(folder, trusts=trusts)
+                await load.more()
+        await long
+        for task in tasks:
+            task.cancel()
