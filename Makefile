@@ -11,7 +11,7 @@ BUF    := $(CACHE)/buf-$(BUF_VERSION)/node_modules/.bin/buf
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RETROGRADE_BUF := $(BUF)
 
-.PHONY: help setup servers interop services-up services-down demo demo-smollm2 test test-fast bench chaos fuzz base-model protos fmt lint types layers size verifier-accuracy requirements clean
+.PHONY: help setup servers interop cluster-tools cluster-up cluster-down services-up services-down demo demo-smollm2 test test-fast bench chaos fuzz base-model protos fmt lint types layers size verifier-accuracy images images-archive requirements clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -43,6 +43,16 @@ services-up: setup ## a real Kafka and a real MinIO in the background; where the
 
 services-down: $(STAMP) ## ends them
 	$(BIN)/python -m retrograde.cli.servers down --folder build
+
+cluster-tools: $(STAMP) ## builds a Kubernetes for tests into $(CACHE), once (Go; 10 minutes or more on two cores)
+	@$(BIN)/python -m tools.cluster obtain debian control node
+
+cluster-up: cluster-tools ## a real Kubernetes with one node, as root, no container engine; IMAGES="a.tar b.tar"
+	$(BIN)/python -m tools.cluster up --node $(addprefix --image ,$(IMAGES))
+	@echo '`$(BIN)/python -m tools.cluster run COMMAND` runs kubectl, helm and others against it'
+
+cluster-down: $(STAMP) ## ends it, with its pods
+	$(BIN)/python -m tools.cluster down
 
 demo: $(STAMP) ## the whole loop on countdown, at most 20 minutes; the report is build/demo/report.html
 	retrograde run recipes/countdown.yaml --out build/demo
@@ -101,13 +111,23 @@ size: $(STAMP) ## sizes of functions and files against the budget, into build/si
 verifier-accuracy: $(STAMP) ## our grader and Math-Verify on labelled pairs, into build/verifier.json; ACCURACY_ARGS=--misses lists ours
 	$(BIN)/python tools/verifier_accuracy.py $(ACCURACY_ARGS)
 
+ENGINE ?= $(firstword $(foreach each,docker podman buildah,$(shell $(each) info >/dev/null 2>&1 && echo $(each))))
+
+images: ## the container images, by docker, podman or buildah; TAG=dev
+	@engine="$(ENGINE)"; test -n "$$engine" || { echo "make: neither docker nor podman nor buildah answers; start one, or do without: make images-archive"; exit 2; }; \
+	for each in search verifier rewriter rollouts trainer inference trainer/job; do \
+		$$engine build --file services/$$each/Dockerfile --tag retrograde/$${each#trainer/}:$(or $(TAG),dev) . || exit; done
+
+images-archive: $(STAMP) ## the same without any of them, as build/images/images.tar (Debian 12; TAG=dev)
+	$(BIN)/python -m tools.images --out build/images --tag $(or $(TAG),dev)
+
 COMPILE := $(BIN)/uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
-IMAGES  := services verifier trainer inference job
+PROFILES := services verifier trainer inference job
 
 requirements: $(STAMP) ## compiles requirements/*.txt again, with hashes; the images get the versions of local.txt
 	$(COMPILE) requirements/local.in --overrides requirements/overrides.txt --output-file requirements/local.txt
 	$(COMPILE) requirements/interop.in --no-deps --output-file requirements/interop.txt
-	for each in $(IMAGES); do $(COMPILE) requirements/$$each.in --overrides requirements/overrides.txt \
+	for each in $(PROFILES); do $(COMPILE) requirements/$$each.in --overrides requirements/overrides.txt \
 		--constraints requirements/local.txt --output-file requirements/$$each.txt || exit; done
 	$(COMPILE) requirements/inference-gpu.in --output-file requirements/inference-gpu.txt
 

@@ -1,0 +1,90 @@
+"""Dockerfiles, skaffold.yaml and the builder without an engine say the same about each image."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from import_graph import ROOT
+
+from tools.images.definitions import IMAGES, PYTHON_PACKAGES, SYSTEM, TOOLCHAIN, USER, Image
+
+NAMES = sorted(IMAGES)
+
+
+def dockerfile(image: str) -> str:
+    """The text of an image's Dockerfile, continued lines joined."""
+    folder = "trainer/job" if image == "job" else image
+    return (ROOT / "services" / folder / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+
+
+def instruction(text: str, name: str) -> str:
+    """What the last instruction `name` is given."""
+    return re.findall(rf"^{name} (.*)$", text, re.MULTILINE)[-1]
+
+
+@pytest.fixture(params=NAMES)
+def image(request: pytest.FixtureRequest) -> Image:
+    """Each image in turn."""
+    return IMAGES[request.param]
+
+
+def test_both_builds_start_the_same_process(image: Image) -> None:
+    """User, entry point, arguments and folder of the Dockerfile are those of the archive; the form is exec."""
+    text = dockerfile(image.name)
+    config = image.config
+    assert instruction(text, "USER") == config["User"] == USER == "10001:10001"
+    assert json.loads(instruction(text, "ENTRYPOINT")) == config["Entrypoint"]
+    assert json.loads(instruction(text, "CMD")) == config["Cmd"]
+    assert instruction(text, "WORKDIR") == config["WorkingDir"]
+
+
+def test_both_builds_set_the_same_environment(image: Image) -> None:
+    """Variables are the same, but for the paths of packages that the archive's pods mount."""
+    theirs = dict(pair.split("=", 1) for pair in instruction(dockerfile(image.name), "ENV").split())
+    ours = dict(pair.split("=", 1) for pair in image.config["Env"])
+    ours["PYTHONPATH"] = ours["PYTHONPATH"].removesuffix(":/opt/retrograde/environment")
+    if not image.is_mounted:
+        del ours["PATH"]
+    else:
+        ours["PATH"] = theirs["PATH"]
+    assert theirs == ours
+
+
+def test_both_builds_install_the_same(image: Image) -> None:
+    """The Dockerfile has the archive's system packages, requirement file, code and models."""
+    text = dockerfile(image.name)
+    apt = instruction(text, "RUN").split("--no-install-recommends ")[1].split("&&")[0].split()
+    provided = {"dash", "base-files", "libc-bin", "coreutils"}  # in every Debian image
+    assert set(apt) == set(image.system) - provided
+    assert image.system in {SYSTEM, TOOLCHAIN}
+    requirements = text.replace("${REQUIREMENTS}", "inference")
+    assert set(re.findall(r"([a-z-]+)\.txt", requirements)) == {image.requirements[-1]}
+    assert f"COPY --from=packages /packages /{PYTHON_PACKAGES}\n" in text
+    assert re.findall(r"^COPY services/([a-z]+) services/\1$", text, re.MULTILINE) == list(image.services)
+    assert re.findall(r"^COPY models/(\S+) models/\1$", text, re.MULTILINE) == list(image.models)
+
+
+def test_packages_come_with_hashes(image: Image) -> None:
+    """Nothing is installed that the requirement file does not name with its hash."""
+    (installed,) = re.findall(r"^RUN uv pip install (.*)$", dockerfile(image.name), re.MULTILINE)
+    assert {"--require-hashes", "--no-deps"} <= set(installed.split())
+
+
+def test_skaffold_builds_every_image() -> None:
+    """skaffold.yaml names each Dockerfile once, and tells the chart each image."""
+    document = yaml.safe_load((ROOT / "skaffold.yaml").read_text(encoding="utf-8"))
+    built = {each["image"]: each["docker"]["dockerfile"] for each in document["build"]["artifacts"]}
+    assert sorted(built) == [f"retrograde/{name}" for name in NAMES]
+    assert all(Path(ROOT / path).is_file() for path in built.values())
+    (release,) = document["deploy"]["helm"]["releases"]
+    told = release["setValueTemplates"]
+    assert told == {
+        f"{name}.image.{key}": f"{{{{.IMAGE_{variable}_retrograde_{name}}}}}"
+        for name in NAMES
+        for key, variable in (("name", "REPO"), ("tag", "TAG"))
+    }
+    assert [each["name"] for each in document["profiles"]] == ["cpu", "gpu", "dev"]
