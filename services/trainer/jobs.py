@@ -65,7 +65,7 @@ async def _attempt(backend: LaunchBackend, job: Job, attempt: int, tell: Tell) -
     if job.handle not in await backend.running():
         started = run_pb2.JobStarted(job=job.name, attempt=attempt, num_processes=job.num_processes)
         await tell(run_pb2.RunEvent(job_started=started))
-        await backend.launch(job)
+    await backend.launch(job)  # of one at work it makes what an interrupted launch left out
     status = await _ended(backend, job.handle)
     ended = run_pb2.JobEnded(job=job.name, attempt=attempt, outcome=_OUTCOMES[status.state], reason=status.reason)
     await tell(run_pb2.RunEvent(job_ended=ended))

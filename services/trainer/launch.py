@@ -5,7 +5,7 @@ there, so it may be started again at any time: it continues where it was. A back
 derive from run and name: whoever restarts finds by `running` what still works, and launching it again is harmless.
 
     local       child processes of this machine (`local_backend`); they end with the trainer
-    cluster     Jobs, which outlive it; the handle becomes their labels
+    cluster     Jobs or JobSets (`kubernetes.backend`), which outlive it; the handle becomes their names and labels
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class JobState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """`reason` says how it ended, `log` where people find what it wrote."""
+    """`reason` says how it ended, or what one at work waits for; `log` where people find what it wrote."""
 
     state: JobState
     reason: str = ""
@@ -63,7 +63,7 @@ class LaunchBackend(Protocol):
     """Runs jobs somewhere. UnavailableError: that place does not answer; the same call may be made again."""
 
     async def launch(self, job: Job) -> None:
-        """Starts it; one that runs already is left as it is."""
+        """Starts it; one that runs already is left as it is, so that an interrupted launch can be made again."""
 
     async def status(self, handle: JobHandle) -> JobStatus:
         """How it stands now."""

@@ -87,7 +87,7 @@ class LocalBackend:
 def _command(job: Job, config: Path) -> list[str]:
     if job.num_processes == 1:
         return [sys.executable, "-m", job.module, "--config", str(config)]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher = [sys.executable, "-m", "services.trainer.job.launcher", "--standalone"]
     return [*launcher, "--nproc-per-node", str(job.num_processes), "-m", job.module, "--config", str(config)]
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from retrograde.runtime.errors import InvalidInputError
+from retrograde.runtime.errors import InvalidInputError, UnavailableError
 from retrograde.v1 import trainer_service_pb2 as pb
 from retrograde.v1.trainer_service_pb2_grpc import TrainerServiceServicer
 from services.trainer.controller import Controller
@@ -21,11 +21,18 @@ _RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class TrainerServicer(TrainerServiceServicer):
-    """The lifecycle of runs."""
+    """The lifecycle of runs. A trainer that does not lead answers nothing: the leader knows how runs stand."""
 
-    def __init__(self, controller: Controller, drain: asyncio.Event) -> None:
-        self._controller = controller
+    def __init__(self, controller: Controller, drain: asyncio.Event, leads: Callable[[], bool] = lambda: True) -> None:
+        self._all_runs = controller
         self._drain = drain
+        self._leads = leads
+
+    @property
+    def _controller(self) -> Controller:
+        if not self._leads():
+            raise UnavailableError("this trainer stands by; the service's address leads to the one at work, ask again")
+        return self._all_runs
 
     async def CreateRun(self, request: pb.CreateRunRequest, context: Context) -> pb.CreateRunResponse:
         """Creates or finds the run."""

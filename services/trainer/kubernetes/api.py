@@ -132,7 +132,7 @@ class KubernetesApi:
                 f"{url}?{urlencode(query)}" if query else url,
                 body=None if body is None else json.dumps(body).encode(),
                 headers={**self.access.headers(), "Content-Type": content_type},
-                timeout=timeout or self._timeout,
+                timeout=urllib3.Timeout(total=timeout or self._timeout),
                 preload_content=preload,
             )
             if response.status >= _BAD:

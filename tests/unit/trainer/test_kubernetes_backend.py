@@ -1,0 +1,277 @@
+"""Jobs of a cluster are launched, found again, told apart by how they ended, and cancelled with all their pods."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from pydantic import BaseModel
+
+from retrograde.runtime.errors import ConflictError, InvalidInputError, UnavailableError
+from services.trainer.jobs import run_job
+from services.trainer.kubernetes.api import KubernetesApi
+from services.trainer.kubernetes.backend import INDEXED, JOBSET, JOBSETS, KubernetesBackend, chosen_kind
+from services.trainer.kubernetes.settings import LaunchSettings
+from services.trainer.kubernetes.template import PodTemplate
+from services.trainer.launch import Job, JobHandle, JobState
+from tests.unit.trainer.fake_api import FakeApi
+
+JOBS, PODS = "/apis/batch/v1/namespaces/lab/jobs", "/api/v1/namespaces/lab/pods"
+HANDLE = JobHandle("run-1", "astro_rl")
+TRAIN = {"name": "train", "volumeMounts": []}
+TEMPLATE = PodTemplate(
+    {"metadata": {"labels": {"app.kubernetes.io/instance": "demo"}}, "spec": {"containers": [TRAIN]}}
+)
+
+
+class Config(BaseModel):
+    step: int = 1
+
+
+def job(num_processes: int = 2) -> Job:
+    return Job(*HANDLE, "some.module", Config(), num_processes)
+
+
+def backend(api: FakeApi, **changes: Any) -> KubernetesBackend:
+    settings = LaunchSettings(backend="indexed", pod_template="t.yaml", **changes)
+    return KubernetesBackend(cast("KubernetesApi", api), INDEXED, settings, TEMPLATE)
+
+
+def condition(kind: str, reason: str = "", message: str = "") -> dict[str, Any]:
+    return {"type": kind, "status": "True", "reason": reason, "message": message}
+
+
+def ends(api: FakeApi, kind: str, reason: str = "") -> None:
+    """The Job controller's word on the job."""
+    path = next(path for path in api.objects if path.startswith(JOBS))
+    api.patch(path, {"status": {"conditions": [condition(kind, reason, "a pod has failed")]}})
+
+
+def pod(api: FakeApi, index: int, **status: Any) -> None:
+    """A pod of the job."""
+    name = api.names("jobs")[0]
+    metadata = {
+        "name": f"{name}-{index}",
+        "labels": {"batch.kubernetes.io/job-name": name},
+        "annotations": {"batch.kubernetes.io/job-completion-index": str(index)},
+    }
+    api.add(PODS, {"metadata": metadata, "spec": {"nodeName": "node-1"}, "status": status})
+
+
+def terminated(code: int, at: str, reason: str = "Error") -> dict[str, Any]:
+    state = {"terminated": {"exitCode": code, "reason": reason, "finishedAt": f"2026-11-21T10:00:{at}Z"}}
+    return {"phase": "Failed", "containerStatuses": [{"name": "train", "state": state}]}
+
+
+def counts(api: FakeApi) -> tuple[int, ...]:
+    return tuple(len(api.names(plural)) for plural in ("jobs", "configmaps", "services"))
+
+
+async def test_a_launch_that_was_interrupted_is_made_whole() -> None:
+    """The same call, made again, creates what is missing; once all is there it creates nothing."""
+    api = Interrupted()
+    with pytest.raises(UnavailableError, match="left"):
+        await backend(api).launch(job())
+    assert (await backend(api).running(), counts(api)) == ([HANDLE], (1, 0, 0))
+    for _ in range(2):
+        await backend(api).launch(job())
+        assert counts(api) == (1, 1, 1)
+
+
+class Interrupted(FakeApi):
+    """It leaves once, after the Job was made."""
+
+    is_away = True
+
+    def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        if self.is_away and path.endswith("configmaps"):
+            self.is_away = False
+            raise UnavailableError("the API server left")
+        return super().create(path, body)
+
+
+async def test_pods_that_need_not_meet_have_no_service() -> None:
+    """A job of one pod is a Job and its ConfigMap."""
+    api = FakeApi()
+    await backend(api).launch(job(1))
+    assert counts(api) == (1, 1, 0)
+
+
+async def test_a_restarted_trainer_finds_its_jobs_and_no_others() -> None:
+    """Exact names, from annotations; jobs that have ended and those of another release are not among them."""
+    api = FakeApi()
+    await backend(api).launch(job())
+    other = PodTemplate({"metadata": {"labels": {"app.kubernetes.io/instance": "b"}}, "spec": TEMPLATE.body["spec"]})
+    theirs = KubernetesBackend(cast("KubernetesApi", api), INDEXED, backend(api).settings, other)
+    await theirs.launch(job())
+    assert await backend(api).running() == [HANDLE]
+    ends(api, "Complete")
+    assert (await backend(api).running(), await theirs.running()) == ([], [HANDLE])
+
+
+async def test_a_job_that_failed_is_made_again_once_its_pods_are_gone() -> None:
+    """The old Job is deleted, and the new one made only after it is gone; an end that does not come is named."""
+    api = FakeApi()
+    await backend(api).launch(job())
+    old = api.objects[f"{JOBS}/{api.names('jobs')[0]}"]["metadata"]["uid"]
+    ends(api, "Failed")
+    pod(api, 0, **terminated(1, "01"))
+    api.deletes_at_once = False
+    stuck = backend(api, end_seconds=0.01)
+    with pytest.raises(UnavailableError, match=r"job astro_rl does not end; pods and their nodes: .*'node-1'"):
+        await stuck.launch(job())
+    api.deletes_at_once = True
+    await backend(api).launch(job())
+    assert api.objects[f"{JOBS}/{api.names('jobs')[0]}"]["metadata"]["uid"] != old
+
+
+async def test_what_belongs_to_an_earlier_job_is_waited_for() -> None:
+    """A ConfigMap that is still there from a Job deleted by hand would vanish under the new one: the launch waits."""
+    api = FakeApi()
+    await backend(api).launch(job())
+    del api.objects[f"{JOBS}/{api.names('jobs')[0]}"]
+    with pytest.raises(UnavailableError, match="still belongs to an earlier Job"):
+        await backend(api).launch(job())
+
+
+FIRST = terminated(1, "05")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "pods", "state", "words"),
+    [
+        ("Complete", "", [{"phase": "Succeeded"}], JobState.SUCCEEDED, "status 0"),
+        ("Failed", "BackoffLimitExceeded", [FIRST], JobState.FAILED, "-0: status 1"),
+        ("Failed", "", [FIRST, terminated(137, "04", "OOMKilled")], JobState.FAILED, "-1: OOMKilled, status 137"),
+        ("Failed", "", [FIRST, terminated(137, "05", "OOMKilled")], JobState.FAILED, "-1: OOMKilled, status 137"),
+        ("Failed", "PodFailurePolicy", [], JobState.REFUSED, "a pod has failed"),
+        ("Failed", "", [terminated(2, "01"), FIRST], JobState.REFUSED, "-0: status 2"),
+        ("Failed", "", [], JobState.FAILED, "a pod has failed"),
+        (
+            "Failed",
+            "",
+            [{"phase": "Failed", "reason": "Evicted", "message": "low on memory"}],
+            JobState.FAILED,
+            "-0: Evicted: low on memory",
+        ),
+        (
+            "Failed",
+            "",
+            [{"phase": "Failed", "conditions": [condition("DisruptionTarget", "DeletionByTaintManager", "drained")]}],
+            JobState.FAILED,
+            "-0: DeletionByTaintManager: drained",
+        ),
+        (
+            "Waits",
+            "",
+            [
+                {
+                    "phase": "Pending",
+                    "conditions": [
+                        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
+                    ],
+                }
+            ],
+            JobState.RUNNING,
+            "-0: Unschedulable: 0/3 nodes",
+        ),
+        (
+            "Waits",
+            "",
+            [{"containerStatuses": [{"name": "train", "state": {"waiting": {"reason": "ErrImagePull"}}}]}],
+            JobState.RUNNING,
+            "-0: ErrImagePull",
+        ),
+        ("Waits", "", [{"phase": "Running"}], JobState.RUNNING, ""),
+    ],
+)
+async def test_a_status_says_why(
+    kind: str, reason: str, pods: list[dict[str, Any]], state: JobState, words: str
+) -> None:
+    """How a job ended, by the pod that failed first, and what one at work waits for."""
+    api = FakeApi()
+    await backend(api).launch(job())
+    ends(api, kind, reason)
+    for index, status in enumerate(pods):
+        pod(api, index, **status)
+    found = await backend(api).status(HANDLE)
+    assert (found.state, found.reason.endswith(words)) == (state, True), found
+    assert found.log.startswith("kubectl logs --namespace lab --selector batch.kubernetes.io/job-name=astro-rl-run-1-")
+
+
+async def test_a_job_nobody_knows_is_gone() -> None:
+    """Never launched, or deleted by hand: GONE, without a log; cancelling it is fine."""
+    api = FakeApi()
+    assert (await backend(api).status(HANDLE)).state is JobState.GONE
+    assert await backend(api).tail(HANDLE, 5) == ""
+    await backend(api).cancel(HANDLE)
+
+
+async def test_a_job_in_a_queue_says_so() -> None:
+    """Suspended until Kueue admits it."""
+    api = FakeApi()
+    queued = backend(api, queue="team-a")
+    await queued.launch(job())
+    assert (await queued.status(HANDLE)).reason == "waits to be admitted"
+
+
+async def test_the_last_words_are_those_of_the_pod_that_failed() -> None:
+    """Rank 0's while the job works; once a pod has failed, that one's; a log that is gone says so."""
+    api = FakeApi()
+    await backend(api).launch(job())
+    pod(api, 0, phase="Running")
+    pod(api, 1, phase="Running")
+    first, second = (f"{PODS}/{name}" for name in api.names("pods"))
+    api.texts[f"{first}/log"] = "a\nb\nc\n"
+    assert await backend(api).tail(HANDLE, 2) == "b\nc"
+    api.patch(second, {"status": terminated(1, "01")})
+    assert (await backend(api).tail(HANDLE, 2)).startswith("(no log: ")
+    api.texts[f"{second}/log"] = "no such file\n"
+    assert await backend(api).tail(HANDLE, 1) == "no such file"
+
+
+async def test_cancel_returns_once_the_job_is_gone() -> None:
+    """With it go its ConfigMap and its Service; a Job that somebody made meanwhile under that name stays."""
+    api = FakeApi()
+    await backend(api).launch(job())
+    await backend(api).cancel(HANDLE)
+    assert api.objects == {}
+    await backend(api).launch(job())
+    api.faults["delete"] = [ConflictError("another uid")]
+    await backend(api).cancel(HANDLE)
+    assert await backend(api).running() == [HANDLE]
+
+
+async def test_a_refusal_ends_the_stage_with_its_words() -> None:
+    """Status 2 in a pod is the job's InvalidInputError, as on this machine."""
+    api = RefusesAtOnce()
+    with pytest.raises(InvalidInputError, match=r"job astro_rl refused its input: sft\.max_tokens: too small"):
+        await run_job(backend(api), job(), 3, told)
+
+
+async def told(_event: object) -> None:
+    """Nobody listens."""
+
+
+class RefusesAtOnce(FakeApi):
+    """As soon as it is whole the job's first pod has refused its input."""
+
+    def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        made = super().create(path, body)
+        if path.endswith("services"):
+            pod(self, 0, **terminated(2, "01"))
+            self.texts[f"{PODS}/{self.names('pods')[0]}/log"] = "sft.max_tokens: too small\n"
+            ends(self, "Failed", "PodFailurePolicy")
+        return made
+
+
+@pytest.mark.parametrize(
+    ("wanted", "offered", "kind"),
+    [("indexed", True, INDEXED), ("jobset", False, JOBSET), ("auto", True, JOBSET), ("auto", False, INDEXED)],
+)
+def test_auto_takes_what_the_server_offers(wanted: Any, offered: bool, kind: object) -> None:  # noqa: FBT001
+    """JobSets where their API is served, else Indexed Jobs; a backend that is named is taken as it is."""
+    api = FakeApi()
+    if offered:
+        api.texts[JOBSETS] = ""
+    assert chosen_kind(LaunchSettings(backend=wanted, pod_template="t"), cast("KubernetesApi", api)) is kind

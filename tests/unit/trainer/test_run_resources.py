@@ -1,0 +1,162 @@
+"""A Run resource is a run: made when it is applied, told in its status, cancelled when it is deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from retrograde.runtime.errors import NotFoundError, UnavailableError
+from retrograde.v1 import run_pb2
+from services.trainer.controller import Controller
+from services.trainer.kubernetes.api import ExpiredError, KubernetesApi
+from services.trainer.kubernetes.run_resources import FINALIZER, RunResources, status_of
+from tests.unit.trainer.fake_api import FakeApi
+from tests.unit.trainer.trainer_fakes import YAML, Trainer, until
+
+RUNS = "/apis/retrograde.dev/v1alpha1/namespaces/lab/runs"
+CRD = Path(__file__).parents[3] / "charts" / "retrograde" / "crds" / "runs.yaml"
+
+
+@contextlib.asynccontextmanager
+async def carried_out(api: FakeApi, controller: Controller) -> AsyncIterator[None]:
+    """Run resources, until the end of the block."""
+    drain = asyncio.Event()
+    work = asyncio.create_task(RunResources(cast("KubernetesApi", api), "lab", controller).work(drain))
+    try:
+        yield
+    finally:
+        drain.set()
+        await asyncio.wait_for(work, 60)
+
+
+def apply(api: FakeApi, name: str, recipe: str = YAML) -> None:
+    api.add(RUNS, {"metadata": {"name": name}, "spec": {"recipe": recipe}})
+
+
+def resource(api: FakeApi, name: str) -> dict[str, Any]:
+    return api.objects[f"{RUNS}/{name}"]
+
+
+def state(api: FakeApi, name: str) -> str:
+    return str(resource(api, name).get("status", {}).get("state"))
+
+
+def is_so(condition: Callable[[], object]) -> Callable[[], bool]:
+    """The condition, false while what it reads is not there."""
+
+    def check() -> bool:
+        with contextlib.suppress(KeyError):
+            return bool(condition())
+        return False
+
+    return check
+
+
+async def test_an_applied_run_is_carried_out() -> None:
+    """It works under the resource's name, held by a finalizer, and its end is the resource's state."""
+    trainer, api = Trainer(), FakeApi()
+    async with trainer.life() as controller, carried_out(api, controller):
+        apply(api, "lab-1")
+        await until(is_so(lambda: resource(api, "lab-1")["status"]["stage"] == "one"))
+        assert resource(api, "lab-1")["metadata"]["finalizers"] == [FINALIZER]
+        assert state(api, "lab-1") == "Running"
+        for stage in trainer.stages:
+            stage.go.set()
+        await until(is_so(lambda: resource(api, "lab-1")["metadata"]["finalizers"] == []))
+    run = (await controller.record("lab-1")).run
+    status = {"state": "Succeeded", "stages": "2/2", "recipeHash": run.recipe_hash}
+    assert resource(api, "lab-1")["status"] == status
+    assert "created" in trainer.told("lab-1")
+
+
+async def test_a_deleted_run_is_cancelled() -> None:
+    """The resource goes once the run has been cancelled; the run stays in the store."""
+    trainer, api = Trainer(), FakeApi()
+    async with trainer.life() as controller, carried_out(api, controller):
+        apply(api, "lab-1")
+        await until(is_so(lambda: state(api, "lab-1") == "Running"))
+        api.delete(f"{RUNS}/lab-1", resource(api, "lab-1")["metadata"]["uid"])
+        await until(lambda: f"{RUNS}/lab-1" not in api.objects)
+        assert (await controller.record("lab-1")).run.state == run_pb2.RUN_STATE_CANCELLED
+
+
+async def test_a_wrong_recipe_is_refused_in_the_status() -> None:
+    """The message is the one CreateRun would give, and nothing holds the resource."""
+    trainer, api = Trainer(), FakeApi()
+    async with trainer.life() as controller, carried_out(api, controller):
+        apply(api, "lab-1", "name: x\nnonsense: 1\n")
+        await until(is_so(lambda: resource(api, "lab-1")["metadata"]["finalizers"] == [] and state(api, "lab-1")))
+        assert state(api, "lab-1") == "Refused"
+        assert "nonsense" in resource(api, "lab-1")["status"]["message"]
+
+
+async def test_another_recipes_run_outlives_the_resource_that_took_its_name() -> None:
+    """The resource is refused; deleting it does not cancel the run that somebody else made."""
+    trainer, api = Trainer(), FakeApi()
+    async with trainer.life() as controller, carried_out(api, controller):
+        await controller.create("lab-1", YAML, by="somebody")
+        recipe = yaml.safe_load(YAML)
+        apply(api, "lab-1", yaml.safe_dump({**recipe, "seed": recipe["seed"] + 1}))
+        await until(is_so(lambda: state(api, "lab-1") == "Refused"))
+        api.delete(f"{RUNS}/lab-1", resource(api, "lab-1")["metadata"]["uid"])
+        await until(lambda: f"{RUNS}/lab-1" not in api.objects)
+        assert (await controller.record("lab-1")).run.state == run_pb2.RUN_STATE_RUNNING
+
+
+async def test_a_restarted_trainer_takes_resources_up_where_they_are() -> None:
+    """One at work is followed on; one whose run failed stays failed and is not begun again."""
+    trainer, api = Trainer(), FakeApi()
+    async with trainer.life() as controller, carried_out(api, controller):
+        apply(api, "good")
+        await until(is_so(lambda: resource(api, "good")["status"]["stage"] == "one"))
+        trainer.stages[0].faults = [NotFoundError("no such object")]
+        apply(api, "bad")
+        await until(is_so(lambda: state(api, "bad") == "Failed"))
+    async with trainer.life() as controller, carried_out(api, controller):
+        for stage in trainer.stages:
+            stage.go.set()
+        await until(is_so(lambda: state(api, "good") == "Succeeded"))
+    assert state(api, "bad") == "Failed"
+    assert "continued" not in trainer.told("bad")
+
+
+async def test_a_watch_that_expired_is_begun_anew() -> None:
+    """What was applied while nobody watched is found in the list; an API server that is away is waited for."""
+    trainer, api = Trainer(), FakeApi()
+    async with trainer.life() as controller, carried_out(api, controller):
+        await until(lambda: ("watch", RUNS) in api.calls)
+        api.events = Deaf()
+        apply(api, "unseen")
+        api.events.put(ExpiredError("too old"))
+        await until(is_so(lambda: state(api, "unseen") == "Running"))
+        api.faults["patch"] = [UnavailableError("away")]
+        trainer.stages[0].go.set()
+        await until(is_so(lambda: resource(api, "unseen")["status"]["stage"] == "two"))
+
+
+class Deaf(queue.SimpleQueue[Any]):
+    """Loses all events but errors."""
+
+    def put(self, item: object, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002
+        if isinstance(item, ExpiredError):
+            super().put(item)
+
+
+def test_a_status_has_what_the_crd_declares() -> None:
+    """Every field of a status is in the schema, which would drop others silently; every state is in its enum."""
+    version = yaml.safe_load(CRD.read_text())["spec"]["versions"][0]
+    declared = version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
+    run = run_pb2.Run(state=run_pb2.RUN_STATE_RUNNING, error="e", plan=["a"])
+    run.stages.add(name="a", state=run_pb2.RUN_STATE_RUNNING, done=1, total=2, unit="u", detail="d")
+    status = status_of(run)
+    assert status.keys() == declared.keys()
+    states = [name.removeprefix("RUN_STATE_").capitalize() for name in run_pb2.RunState.keys()[1:]]
+    assert {*states, "Refused"} == set(declared["state"]["enum"])
+    columns = {each["jsonPath"].rpartition(".")[2] for each in version["additionalPrinterColumns"]}
+    assert columns - {"creationTimestamp"} <= declared.keys()
