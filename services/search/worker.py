@@ -6,7 +6,8 @@
 Doing a message twice leaves one tree: its key is derived from run and problem, and a stored tree is only published
 again. On SIGTERM the calls in flight may end, then a tree goes back to the queue: its log stays, and another worker
 continues it. A worker that was stalled while another took its tree over finds a newer epoch in the log: it stores and
-publishes nothing, and stands aside while the other one makes progress.
+publishes nothing, and stands aside while the other one makes progress. Messages of a cancelled run are passed over;
+whoever goes on with it publishes them again.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from retrograde.wire.announcing import tree_ready
 from retrograde.wire.convert import problem_from_proto, tree_to_proto
 from retrograde.wire.recipes import Recipes
 from retrograde.wire.records import Record
-from retrograde.wire.topics import NUM_PARTITIONS, PROBLEMS_TOPIC, TREES_TOPIC
+from retrograde.wire.topics import NUM_PARTITIONS, PROBLEMS_TOPIC, TREES_TOPIC, cancelled_key
 from retrograde.wire.topics import SEARCH_GROUP as GROUP
 from services.search import metrics
 from services.search.driver import Driver
@@ -66,12 +67,15 @@ class SearchWorker:
         await consume_as_set(self._broker, PROBLEMS_TOPIC, GROUP, self.handle, drain, self._settings)
 
     async def handle(self, message: Message, drain: asyncio.Event) -> None:
-        """Leaves the tree of one message stored and published.
+        """Leaves the tree of one message stored and published; of a run that is cancelled, as it is.
 
         Raises InvalidInputError for a message nobody can do, HandBackError when drained before the tree was complete.
         """
         queued = _decode(message)
         problem = problem_from_proto(queued.problem)
+        if await self._exists(cancelled_key(queued.run_id)):
+            metrics.TREES.labels(outcome="cancelled").inc()
+            return
         prefix = f"runs/{queued.run_id}"
         tree_key = f"{prefix}/trees/{problem.id}.pb"
         log = TreeLog(self._store, f"{prefix}/tree-logs/{problem.id}/")

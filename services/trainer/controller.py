@@ -34,6 +34,7 @@ from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
 from retrograde.v1 import run_pb2
 from retrograde.wire.clients import InferenceClient, VerifierClient
+from retrograde.wire.topics import cancelled_key
 from services.trainer.history import History
 from services.trainer.jobs import end_jobs
 from services.trainer.launch import LaunchBackend
@@ -150,6 +151,7 @@ class Controller:
             await record.settled()
             if record.run.state not in ENDED:
                 await end_jobs(self.backend, run_id, record.tell)
+                await in_thread(self.store.put, cancelled_key(run_id), b"")
                 await record.end(run_pb2.RUN_STATE_CANCELLED, by=by)
             return record.run
 

@@ -23,3 +23,8 @@ MESSAGE_TYPES: Mapping[str, type[ProtoMessage]] = {
     SOLUTIONS_TOPIC: messages_pb2.SolutionsReady,
     CHECKPOINTS_TOPIC: messages_pb2.CheckpointReady,
 }
+
+
+def cancelled_key(run_id: str) -> str:
+    """An object that is there while the run is cancelled: its problems on the topic are passed over."""
+    return f"runs/{run_id}/cancelled"

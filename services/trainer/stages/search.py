@@ -27,6 +27,7 @@ from retrograde.wire.topics import (
     SEARCH_GROUP,
     SOLUTIONS_TOPIC,
     TREES_TOPIC,
+    cancelled_key,
 )
 from services.trainer.stages.grown_trees import GrownTrees
 from services.trainer.stages.lost import DeadLetters, LostMessages, on_topic
@@ -39,7 +40,8 @@ _LOOK_EVERY_SECONDS = 1.0
 class ProblemQueue:
     """The problems of a run, put on the topic from the first on; how many is stored before any of them is.
 
-    A controller that died between the two puts those few on the topic again, which is one tree all the same.
+    A controller that died between the two puts those few on the topic again, which is one tree all the same. So does
+    one that goes on with a cancelled run: workers passed its problems over.
     """
 
     def __init__(self, context: RunContext, problems: list[Problem]) -> None:
@@ -55,7 +57,17 @@ class ProblemQueue:
             return
         known = json.loads(await in_thread(self._context.store.get, self._key))
         self.num_queued = known.get("num_queued", len(self.problems))
-        await self._publish(known.get("num_published", self.num_queued))
+        num_published = known.get("num_published", self.num_queued)
+        await self._publish(0 if await self._was_cancelled() else num_published)
+
+    async def _was_cancelled(self) -> bool:
+        """Whether it was, and is no longer: noted before workers take its problems again."""
+        mark = cancelled_key(self._context.run_id)
+        was = await in_thread(self._context.store.exists, mark)
+        if was:
+            await self._keep(num_published=0)
+            await in_thread(self._context.store.delete, mark)
+        return was
 
     async def grow(self, count: int) -> None:
         """Puts `count` more on the topic."""

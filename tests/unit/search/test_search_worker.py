@@ -17,6 +17,7 @@ from retrograde.core.tree import NodeOrigin, SearchTree
 from retrograde.runtime.errors import InvalidInputError
 from retrograde.runtime.worker import HandBackError
 from retrograde.v1 import messages_pb2
+from retrograde.wire.topics import cancelled_key
 from services.search import metrics
 from services.search.driver import Driver, call_seed
 from services.search.tree_log import TreeLog
@@ -70,6 +71,18 @@ async def test_every_problem_becomes_one_tree(run: Run) -> None:
     ready = [messages_pb2.TreeReady.FromString(message.value) for message in run.read(TREES_TOPIC)]
     assert sorted(each.tree_key for each in ready) == sorted(f"runs/r/trees/{problem.id}.pb" for problem in wanted)
     assert not [key for problem in wanted for key in run.log(problem)]
+
+
+async def test_problems_of_a_cancelled_run_are_passed_over(run: Run) -> None:
+    """Their messages are handled, and nothing is asked or stored for them; once the run goes on they are searched."""
+    wanted, policy = problems(3), ScriptedPolicy()
+    run.store.put(cancelled_key("r"), b"")
+    for problem in wanted:
+        run.queue(problem)
+    await consumed(run.worker(policy), lambda: run.broker.lag(PROBLEMS_TOPIC, "search") == 0)
+    assert (policy.num_asked, list(run.store.list("runs/r/trees/")), run.read(TREES_TOPIC)) == (0, [], [])
+    run.store.delete(cancelled_key("r"))
+    assert (await search(run, wanted[0], policy)).num_iterations == 6
 
 
 async def test_tree_says_where_it_came_from_and_what_it_cost(run: Run) -> None:

@@ -19,6 +19,7 @@ from retrograde.runtime.errors import (
 from retrograde.v1 import run_pb2
 from retrograde.v1.trainer_service_pb2_grpc import add_TrainerServiceServicer_to_server
 from retrograde.wire.clients import TrainerClient
+from retrograde.wire.topics import cancelled_key
 from services.trainer.history import History, rebuilt
 from services.trainer.launch import Job
 from services.trainer.servicer import TrainerServicer
@@ -78,6 +79,7 @@ async def test_cancelling_ends_the_jobs_and_names_the_state(trainer: Trainer) ->
         run = await controller.cancel("r", "grace")
         assert (run.state, run.stages[0].state) == (run_pb2.RUN_STATE_CANCELLED, run_pb2.RUN_STATE_CANCELLED)
         assert (trainer.backend.at_work, trainer.stages[0].at_work) == ([], set())
+        assert trainer.store.exists(cancelled_key("r"))  # workers pass its problems over
         assert await controller.cancel("r", "grace") == run
         for stage in trainer.stages:
             stage.go.set()

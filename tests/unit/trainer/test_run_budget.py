@@ -66,6 +66,9 @@ class World:
     def exists(self, key: str) -> bool:
         return key in self.objects
 
+    def delete(self, key: str) -> None:
+        del self.objects[key]
+
     def list(self, prefix: str) -> Iterator[str]:
         return iter([key for key in self.objects if key.startswith(prefix)])
 
@@ -232,6 +235,24 @@ async def test_without_a_budget_all_is_queued_at_once_with_the_runs_priority() -
     queued = [messages_pb2.ProblemQueued.FromString(value) for _, value in run.messages]
     assert [(each.problem.id, each.priority) for each in queued] == [(f"p{i}", 3) for i in range(4)]
     assert json.loads(run.objects["runs/r/published.json"]) == {"num_queued": 4, "num_published": 4}
+
+
+async def test_a_run_that_goes_on_after_it_was_cancelled_queues_its_problems_again() -> None:
+    """All of them, once the mark is gone: workers may have passed any over. A kill between the two changes nothing."""
+    run = world(2)
+    controller = Controller(run)
+    await controller.turns(200)
+    controller.task.cancel()
+    run.objects["runs/r/cancelled"] = b""
+    later = Controller(run)
+    while "runs/r/cancelled" in run.objects:
+        await later.turns(1)
+        assert len(run.messages) == 2
+    await later.kill()
+    await later.turns(200)
+    later.task.cancel()
+    assert [key for key, _ in run.messages][-2:] == ["r/p0", "r/p1"]
+    assert json.loads(run.objects["runs/r/published.json"]) == {"num_queued": 2, "num_published": 2}
 
 
 @pytest.mark.parametrize(
