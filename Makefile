@@ -11,12 +11,12 @@ BUF    := $(CACHE)/buf-$(BUF_VERSION)/node_modules/.bin/buf
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RETROGRADE_BUF := $(BUF)
 
-.PHONY: help setup servers interop cluster-tools cluster-up cluster-down services-up services-down demo demo-smollm2 test test-fast bench chaos fuzz base-model protos fmt lint types layers size verifier-accuracy images images-archive requirements clean
+.PHONY: help setup servers interop tools cluster-tools cluster-up cluster-down services-up services-down demo demo-smollm2 test test-fast bench chaos fuzz base-model protos fmt lint types layers size verifier-accuracy images images-archive requirements clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
-setup: $(STAMP) $(if $(shell command -v npm),$(BUF)) servers interop ## everything the other targets need, in .venv/ and $(CACHE)
+setup: $(STAMP) $(if $(shell command -v npm),$(BUF)) servers interop tools ## everything the other targets need, in .venv/ and $(CACHE)
 
 $(STAMP): requirements/local.txt requirements/overrides.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing; install Python 3.11, or name one: make PYTHON=/path/to/python3.11"; exit 2; }
@@ -37,6 +37,9 @@ servers: $(STAMP)
 
 interop: $(STAMP)
 	@$(BIN)/python tools/interop.py >/dev/null
+
+tools: $(STAMP)
+	@$(BIN)/python -m tools.chart_tools
 
 services-up: setup ## a real Kafka and a real MinIO in the background; where they are is in build/services.json
 	$(BIN)/python -m retrograde.cli.servers up --folder build
