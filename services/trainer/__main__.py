@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 # Jobs are forked beside a running gRPC server and never use gRPC in the fork; read by grpc at import. Otherwise its
@@ -15,6 +18,7 @@ from retrograde.runtime.settings import load_settings
 from retrograde.v1.trainer_service_pb2_grpc import add_TrainerServiceServicer_to_server
 from retrograde.wire.clients import InferenceClient, VerifierClient
 from services.trainer.controller import Controller
+from services.trainer.kubernetes.cluster import Cluster, joined
 from services.trainer.local_backend import LocalBackend
 from services.trainer.servicer import TrainerServicer
 from services.trainer.settings import TrainerSettings
@@ -24,18 +28,29 @@ from services.trainer.tracking import require_installed
 async def run(settings: TrainerSettings) -> None:
     """Builds the service and serves until told to stop."""
     async with Process("trainer", settings) as process:
-        require_installed(settings.tracking)  # jobs on this machine have the same packages
         policy = await process.enter(InferenceClient(settings.inference, identity=process.identity))
         verifier = await process.enter(VerifierClient(settings.verifier, identity=process.identity))
-        backend = await process.enter(LocalBackend(Path(settings.work_dir)))
+        cluster = await process.enter(_cluster(settings))
+        backend = cluster.backend if cluster else await process.enter(LocalBackend(Path(settings.work_dir)))
         controller = Controller(settings, process.store, process.broker, policy, verifier, backend)
         process.add_servicer(
             add_TrainerServiceServicer_to_server,
-            TrainerServicer(controller, process.drain),
+            TrainerServicer(controller, process.drain, cluster.leads if cluster else lambda: True),
             "retrograde.v1.TrainerService",
         )
-        process.add_worker(controller.work)
+        process.add_worker(functools.partial(cluster.work, controller) if cluster else controller.work)
         await process.serve()
+
+
+@contextlib.asynccontextmanager
+async def _cluster(settings: TrainerSettings) -> AsyncIterator[Cluster | None]:
+    """Where jobs run; None is this machine, whose jobs have the same packages as this process."""
+    if settings.launch.backend == "local":
+        require_installed(settings.tracking)
+        yield None
+    else:
+        with joined(settings.launch, settings.work_dir) as cluster:
+            yield cluster
 
 
 def main() -> None:

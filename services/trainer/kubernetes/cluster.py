@@ -63,8 +63,15 @@ def joined(settings: LaunchSettings, work_dir: str) -> Iterator[Cluster]:
         cluster = Cluster(api, KubernetesBackend(api, chosen_kind(settings, api), settings, template))
         if settings.lease:
             identity = socket.gethostname()  # a pod's name, unless it sets another
-            seconds = settings.lease_seconds
-            cluster.election = Election(quick, access.namespace, settings.lease, identity, seconds, _end)
+            cluster.election = Election(
+                api=quick,
+                namespace=access.namespace,
+                lease=settings.lease,
+                identity=identity,
+                seconds=settings.lease_seconds,
+                lost=_end,
+                labels=settings.label_leader,
+            )
         yield cluster
 
 

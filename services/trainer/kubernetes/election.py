@@ -3,8 +3,8 @@
     nobody holds it, or its holder has not renewed it for its duration  ->  it is ours if nobody else was quicker
     renewed every fifth of the duration; not once in two thirds of it   ->  lost: this process has to end at once
 
-A holder's silence is measured by our own clock from when we saw its last sign, so that clocks need not agree. The
-leader's pod has the label `retrograde.dev/leader: "true"`, by which the trainer's Service chooses it.
+A holder's silence is measured by our own clock from when we saw its last sign, so that clocks need not agree. Where
+that is asked for the leader's pod has the label `retrograde.dev/leader: "true"`, by which a Service chooses it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Election:
     identity: str
     seconds: float
     lost: Callable[[], None]
+    labels: bool = False
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     leads: bool = False
@@ -113,19 +114,19 @@ class Election:
                 await self._thread.run(self.api.replace, self._path, self._body(found, ""))
 
     async def _label(self) -> None:
-        """Tells the Service where the leader is. Outside a pod there is nothing to tell."""
+        """Tells the Service where the leader is, if it asks. Outside a pod there is nothing to tell."""
         path = f"/api/v1/namespaces/{self.namespace}/pods/{self.identity}"
         labels = {"metadata": {"labels": {LEADER: "true" if self.leads else "false"}}}
-        while True:
+        is_told = not self.labels
+        while not is_told:
             try:
                 await self._thread.run(self.api.patch, path, labels)
+                is_told = True
             except NotFoundError:
                 return
             except UnavailableError as error:
                 _log.warning("the leader's label is not set yet", reason=str(error))
                 await self.sleep(self.seconds / _RENEWALS)
-            else:
-                return
 
     def _holder_is_other(self) -> bool:
         return self._seen[0] not in {"", self.identity}

@@ -35,6 +35,10 @@ class LaunchSettings(Settings):
         ge=3,
         description="After so long without a sign of the leader another takes over; it gives up in two thirds.",
     )
+    label_leader: bool = Field(
+        default=False,
+        description='Label the pod that leads retrograde.dev/leader: "true", for the Service of several trainers.',
+    )
     run_resources: bool = Field(default=True, description="Carry out the Run resources of the namespace.")
 
     @model_validator(mode="after")

@@ -41,7 +41,15 @@ class Candidate:
     def __init__(self, api: FakeApi, name: str) -> None:
         self.clock, self.drain, self.lost, self.led = Clock(), asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.election = Election(
-            cast("KubernetesApi", api), "lab", "trainer", name, 15.0, self.lost.set, self.clock, self.clock.sleep
+            api=cast("KubernetesApi", api),
+            namespace="lab",
+            lease="trainer",
+            identity=name,
+            seconds=15.0,
+            lost=self.lost.set,
+            labels=True,
+            clock=self.clock,
+            sleep=self.clock.sleep,
         )
         self.task = asyncio.create_task(self._lead())
 
