@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 # Tests fork children beside running gRPC clients, and no fork uses gRPC; read by grpc at import.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-pytest_plugins = ["tests.servers"]
+pytest_plugins = ["tests.servers", "tests.control_plane"]
 
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.load_profile("house")

@@ -19,7 +19,6 @@ from tools.cluster.obtain import CONTROL, DEBIAN
 SERVICES = "10.252.0.0/16"
 PODS = "10.251.0.0/16"
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
-_ADMIN = "admin"
 _ANSWER_SECONDS = 10.0
 
 
@@ -93,7 +92,6 @@ class ApiServer(LocalServer):
             "client-ca-file": self.identities.authority,
             "tls-cert-file": certificate,
             "tls-private-key-file": key,
-            "token-auth-file": self.identities.tokens,
             "service-account-issuer": _ISSUER,
             "service-account-key-file": folder / "accounts.pub",
             "service-account-signing-key-file": folder / "accounts.key",
@@ -117,7 +115,7 @@ class _Client(LocalServer):
     def __init__(self, folder: Path, identities: Identities, server: str) -> None:
         super().__init__(folder)
         self.identities = identities
-        self.kubeconfig = identities.kubeconfig(self.name, user=f"system:{self.name}", groups="", server=server)
+        self.kubeconfig = identities.kubeconfig(self.name, subject=f"/CN=system:{self.name}", server=server)
 
     def command(self) -> Sequence[str]:
         """Alone, so that it need not be elected."""
@@ -177,7 +175,7 @@ class ControlPlane:
         self.etcd = Etcd(folder / "etcd")
         self.api = ApiServer(folder / "apiserver", self.etcd, self.identities, address)
         server = self.api.url
-        self.kubeconfig = self.identities.kubeconfig(_ADMIN, user=_ADMIN, groups="system:masters", server=server)
+        self.kubeconfig = self.identities.kubeconfig("admin", subject="/O=system:masters/CN=admin", server=server)
         self.clients = [
             ControllerManager(folder / "controller-manager", self.identities, server),
             Scheduler(folder / "scheduler", self.identities, server),

@@ -1,11 +1,10 @@
-"""Who may speak to the cluster: an authority, certificates of the servers, a token and a kubeconfig for each client.
+"""Who may speak to the cluster: an authority, certificates of the servers, one and a kubeconfig for each client.
 
 All of it lies in one folder that only its owner reads, is made by openssl, and is valid for a month.
 """
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 
 class Identities:
-    """Keys, certificates, tokens and kubeconfigs in `folder`, made once."""
+    """Keys, certificates and kubeconfigs in `folder`; the authority is made once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,13 +31,8 @@ class Identities:
         """The certificate all of the cluster's clients trust."""
         return self.folder / "authority.pem"
 
-    @property
-    def tokens(self) -> Path:
-        """The API server's list of tokens: token, user, user's id, groups."""
-        return self.folder / "tokens.csv"
-
     def certificate(self, name: str, *, subject: str, names: str) -> tuple[Path, Path]:
-        """A certificate for a server that is reached under `names` (`IP:...,DNS:...`), and its key."""
+        """A certificate for `subject`, which is reached under `names` (`IP:...,DNS:...`), and its key."""
         certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         extensions = self.folder / f"{name}.ext"
         extensions.write_text(f"subjectAltName={names}\nextendedKeyUsage=serverAuth,clientAuth\n", encoding="utf-8")
@@ -49,13 +43,12 @@ class Identities:
         self._openssl("x509", "-req", "-days", _DAYS, *signer, *files)
         return certificate, key
 
-    def kubeconfig(self, name: str, *, user: str, groups: str, server: str) -> Path:
-        """The kubeconfig of a client that is `user` in `groups`; its token is new, the API server must read it yet."""
-        file, token = self.folder / f"{name}.kubeconfig", secrets.token_hex(16)
-        with self.tokens.open("a", encoding="utf-8") as tokens:
-            tokens.write(f'{token},{user},{user},"{groups}"\n')
+    def kubeconfig(self, name: str, *, subject: str, server: str) -> Path:
+        """The kubeconfig of the client that `subject` names: `/O=GROUP/CN=USER`."""
+        client = self.certificate(f"{name}-client", subject=subject, names=f"DNS:{name}")
+        file = self.folder / f"{name}.kubeconfig"
         file.touch(mode=0o600)
-        file.write_text(yaml.safe_dump(_kubeconfig(server, str(self.authority), token)), encoding="utf-8")
+        file.write_text(yaml.safe_dump(_kubeconfig(server, str(self.authority), *map(str, client))), encoding="utf-8")
         return file
 
     def _make_authority(self) -> None:
@@ -71,12 +64,12 @@ class Identities:
         run_tool(["openssl", *arguments], {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.folder)})
 
 
-def _kubeconfig(server: str, authority: str, token: str) -> dict[str, Any]:
+def _kubeconfig(server: str, authority: str, certificate: str, key: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "local", "cluster": {"server": server, "certificate-authority": authority}}],
-        "users": [{"name": "local", "user": {"token": token}}],
+        "users": [{"name": "local", "user": {"client-certificate": certificate, "client-key": key}}],
         "contexts": [{"name": "local", "context": {"cluster": "local", "user": "local"}}],
         "current-context": "local",
     }

@@ -1,8 +1,8 @@
 """What a cluster runs from, once, in the user's cache folder; nothing of it is installed into the system.
 
 debian   etcd, containerd, runc, the CNI plugins, nft   packages, unpacked
-control  API server, controllers, scheduler, kubectl    built by Go from kubernetes/go.mod
-node     kubelet, kube-proxy, CoreDNS                   built by Go, from kubernetes/go.mod and coredns/go.mod
+control  API server, controllers, scheduler, kubectl    built by Go from kubernetes/
+node     kubelet, kube-proxy, CoreDNS, pause            built by Go from kubernetes/, coredns/ and pause/
 kwok     simulated nodes                                built by Go
 """
 
@@ -81,7 +81,8 @@ def _build_control(folder: Path, say: Say) -> Path:
 
 
 def _build_node(folder: Path, say: Say) -> Path:
-    _go_build(folder, _HERE / "coredns", ".", "-s -w")
+    for own in ("coredns", "pause"):
+        _go_build(folder, _HERE / own, ".", "-s -w")
     return _build_kubernetes(folder, _NODE, say)
 
 
@@ -107,6 +108,6 @@ def _go_build(folder: Path, module: Path, package: str, flags: str) -> None:
 
 DEBIAN = Part("debian", "etcd, containerd and others, 60 MB", ("apt-get", "dpkg"), _unpack_debian)
 CONTROL = Part("control", "Kubernetes' control plane, 5 to 10 minutes of building", ("go", "nice"), _build_control)
-NODE = Part("node", "kubelet, kube-proxy and CoreDNS, 3 to 5 minutes of building", ("go", "nice"), _build_node)
+NODE = Part("node", "kubelet, kube-proxy, CoreDNS and pause, 3 to 5 minutes of building", ("go", "nice"), _build_node)
 KWOK = Part("kwok", "simulated nodes, 2 to 3 minutes of building", ("go", "nice"), _build_kwok)
 PARTS = {part.name: part for part in (DEBIAN, CONTROL, NODE, KWOK)}

@@ -1,0 +1,59 @@
+"""The chart on a real API server: accepted under PodSecurity restricted, upgraded, rolled back, gone whole."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cluster.namespaces import CHART, Namespace, profile
+from tests.control_plane import until
+
+PROFILES = ("cpu", "gpu", "production")
+OF_THE_CLUSTER = "priorityclasses,clusterroles,clusterrolebindings"
+
+
+def wanted_pods(namespace: Namespace) -> int:
+    workloads = namespace.objects("deployments,statefulsets")
+    return sum(workload["spec"]["replicas"] for workload in workloads)
+
+
+def tags(namespace: Namespace) -> set[str]:
+    """Of the images that Deployments run."""
+    pods = [each["spec"]["template"]["spec"] for each in namespace.objects("deployments")]
+    return {container["image"].rpartition(":")[2] for pod in pods for container in pod["containers"]}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_profile_is_accepted(namespace: Namespace, name: str) -> None:
+    """The API server knows every field of a profile, and lets its workloads and jobs make their pods `restricted`."""
+    namespace.install(name)
+    strictly = ("--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict")
+    namespace.kubectl("apply", *strictly, "-f-", given=namespace.template(*profile(name)))
+    until(lambda: len(namespace.objects("pods")) >= wanted_pods(namespace), f"the pods of profile {name}")
+    events = namespace.objects("events", "--field-selector=reason=FailedCreate")
+    assert [event["message"] for event in events] == []
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "job"}, "spec": namespace.job_template()["spec"]}
+    namespace.create(pod, "--dry-run=server")
+
+
+def test_a_pod_that_is_not_restricted_is_refused(namespace: Namespace) -> None:
+    """The namespaces of these tests do refuse a pod: one that could be root."""
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "root"}, "spec": {"containers": [{"name": "c"}]}}
+    pod["spec"]["containers"][0]["image"] = "any"
+    with pytest.raises(AssertionError, match="violates PodSecurity"):
+        namespace.create(pod)
+
+
+def test_upgrade_rollback_uninstall(namespace: Namespace) -> None:
+    """An upgrade and a rollback change what runs, and an uninstall leaves what was there before the install."""
+    before = namespace.everything(), namespace.kubectl("get", OF_THE_CLUSTER, "-oname")
+    namespace.install("production", "--set", "image.tag=one")
+    assert tags(namespace) == {"one"}
+    namespace.helm(
+        "upgrade", namespace.name, CHART, *profile("production"), "--set", "image.tag=two", "--set", "job.queue=q"
+    )
+    assert tags(namespace) == {"two"}
+    namespace.helm("rollback", namespace.name, "1")
+    assert tags(namespace) == {"one"}
+    namespace.helm("uninstall", namespace.name, "--wait")
+    until(lambda: namespace.everything() == before[0], f"nothing left but {before[0]}: {namespace.everything()}")
+    assert namespace.kubectl("get", OF_THE_CLUSTER, "-oname") == before[1]
