@@ -73,15 +73,15 @@ class SearchWorker:
         """
         queued = _decode(message)
         problem = problem_from_proto(queued.problem)
-        if await self._exists(cancelled_key(queued.run_id)):
-            metrics.TREES.labels(outcome="cancelled").inc()
-            return
         prefix = f"runs/{queued.run_id}"
         tree_key = f"{prefix}/trees/{problem.id}.pb"
         log = TreeLog(self._store, f"{prefix}/tree-logs/{problem.id}/")
         async with self._alone(tree_key):
             outcome = "stored_before"
             if not await self._exists(tree_key):
+                if await self._exists(cancelled_key(queued.run_id)):
+                    metrics.TREES.labels(outcome="cancelled").inc()
+                    return
                 recipe = await self._recipes.get(queued.settings_key)
                 with _in_flight():
                     outcome = await self._make(queued, problem, recipe, tree_key, log, drain)

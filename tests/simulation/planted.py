@@ -28,7 +28,7 @@ from services.search import driver, worker
 from services.search.tree_log import TreeLog
 from services.search.worker import SearchWorker
 
-MOST_SCHEDULES = 200
+MOST_SCHEDULES = 400
 """Each is caught within so many."""
 
 Patch = contextlib.AbstractContextManager[object]
