@@ -14,7 +14,7 @@ from retrograde.core.settings import RlSettings
 from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.errors import InvalidInputError, UnavailableError
 from services.trainer.jobs import run_job
-from services.trainer.launch import Job
+from services.trainer.launch import Job, JobState
 from services.trainer.stages.job_gauges import hide, show
 from services.trainer.stages.stage import Progress, RunContext
 
@@ -147,8 +147,17 @@ async def _report_steps(context: RunContext, job: Job, progress: Progress, total
             await in_thread(steps.read)
         show(context.run_id, job.name, steps)
         wanted = int(steps.values[-1].get("num_steps", total)) if steps.values else total
-        await progress(len(steps.values), wanted, steps.figures() or "starting")
+        await progress(len(steps.values), wanted, steps.figures() or await _begins(context, job))
         await asyncio.sleep(_LOOK_EVERY_SECONDS)
+
+
+async def _begins(context: RunContext, job: Job) -> str:
+    """What a job without steps waits for."""
+    with contextlib.suppress(UnavailableError):
+        status = await context.backend.status(job.handle)
+        if status.state is JobState.RUNNING and status.reason:
+            return f"waiting: {status.reason}"
+    return "starting"
 
 
 def _steps(context: RunContext, job: Job) -> JobSteps:

@@ -29,12 +29,14 @@ class Backend:
         self.ending: list[JobHandle] = []
         self.may_end = asyncio.Event()
         self.may_end.set()
+        self.reason = ""
 
     async def launch(self, job: Job) -> None:
-        self.at_work.append(job.handle)
+        if job.handle not in self.at_work:
+            self.at_work.append(job.handle)
 
     async def status(self, handle: JobHandle) -> JobStatus:
-        return JobStatus(JobState.RUNNING if handle in self.at_work else JobState.GONE)
+        return JobStatus(JobState.RUNNING if handle in self.at_work else JobState.GONE, self.reason)
 
     async def tail(self, handle: JobHandle, num_lines: int) -> str:
         return ""
