@@ -3,7 +3,7 @@
 {{- define "retrograde.modelVolume" -}}
 {{- with .Values.model.claim }}
 - name: model
-  persistentVolumeClaim: { claimName: {{ . }}, readOnly: true }
+  persistentVolumeClaim: { claimName: {{ . | quote }}, readOnly: true }
 {{- end }}
 {{- end }}
 

@@ -32,7 +32,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{/* name, namespace and labels of an object of `it`. */}}
 {{- define "retrograde.metadata" -}}
 name: {{ include "retrograde.name" . }}
-namespace: {{ (index . 0).Release.Namespace }}
+namespace: {{ (index . 0).Release.Namespace | quote }}
 labels:
   {{- include "retrograde.labels" . | nindent 2 }}
 {{- end }}

@@ -18,23 +18,15 @@ spec:
     matchLabels:
       {{- include "retrograde.selector" .it | nindent 6 }}
   policyTypes: [Ingress, Egress]
-  ingress:
-    {{- include "retrograde.ingress" . | nindent 4 }}
-    {{- with $own.extraIngress }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-  {{- $egress := include "retrograde.egress" . }}
-  {{- if or (trim $egress) $own.extraEgress }}
-  egress:
-    {{- with trim $egress }}
-    {{- . | nindent 4 }}
-    {{- end }}
-    {{- with $own.extraEgress }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-  {{- else }}
-  egress: []
-  {{- end }}
+  ingress: {{- include "retrograde.rules" (list (include "retrograde.ingress" .) $own.extraIngress) | indent 4 }}
+  egress: {{- include "retrograde.rules" (list (include "retrograde.egress" .) $own.extraEgress) | indent 4 }}
+{{- end }}
+
+{{/* The chart's rules, and the values' own after them; [] when there are none. */}}
+{{- define "retrograde.rules" -}}
+{{- $own := index . 1 | empty | ternary "" (index . 1 | toYaml) -}}
+{{- $rules := compact (list (index . 0 | trim) $own) | join "\n" -}}
+{{ if $rules }}{{ printf "\n%s" $rules }}{{ else }} []{{ end }}
 {{- end }}
 
 {{- define "retrograde.peer" -}}

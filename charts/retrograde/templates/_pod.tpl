@@ -34,14 +34,14 @@ capabilities: { drop: [ALL] }
 {{- with $root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- with $values.priorityClassName | default (include "retrograde.priorityClass" .) }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $values.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- with $values.nodeSelector }}
 nodeSelector:
@@ -99,7 +99,7 @@ projected:
     {{- end }}
     {{- if and (has "kafka" .secrets) (include "retrograde.kafkaKeys" $root) }}
     - secret:
-        name: {{ $values.kafka.secretName }}
+        name: {{ $values.kafka.secretName | quote }}
         items:
           {{- range splitList " " (include "retrograde.kafkaKeys" $root) }}
           - { key: {{ . }}, path: kafka/{{ . }} }
@@ -107,7 +107,7 @@ projected:
     {{- end }}
     {{- if has "s3" .secrets }}
     - secret:
-        name: {{ $values.s3.secretName }}
+        name: {{ $values.s3.secretName | quote }}
         items:
           {{- range concat (list "access_key" "secret_key") ($values.s3.ca | ternary (list "ca.crt") list) }}
           - { key: {{ . }}, path: s3/{{ . }} }
@@ -115,7 +115,7 @@ projected:
     {{- end }}
     {{- if and (has "tokens" .secrets) $values.tokens.secretName }}
     - secret:
-        name: {{ $values.tokens.secretName }}
+        name: {{ $values.tokens.secretName | quote }}
         items: [{ key: tokens.yaml, path: tokens/tokens.yaml }]
     {{- end }}
 {{- end }}

@@ -1,7 +1,7 @@
 {{/* The inference service: vLLM engines behind one headless name; each replica keeps the weights it fetched. */}}
 {{- define "retrograde.inference.settings" -}}
 store: {{ include "retrograde.s3Url" . }}
-checkpoint: {{ .Values.model.checkpoint }}
+checkpoint: {{ .Values.model.checkpoint | quote }}
 cache: /var/cache/retrograde
 {{- if .Values.inference.config.openai_port }}
 openai_host: 0.0.0.0

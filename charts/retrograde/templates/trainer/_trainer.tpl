@@ -8,7 +8,7 @@ rollouts: {{ include "retrograde.address" (list . "rollouts") }}
 work_dir: /tmp/work
 launch:
   backend: {{ .Values.job.backend }}
-  namespace: {{ .Release.Namespace }}
+  namespace: {{ .Release.Namespace | quote }}
   pod_template: /etc/retrograde/job-template.yaml
   {{- if ne .Values.job.backend "local" }}
   lease: {{ include "retrograde.name" (list . "trainer") }}
