@@ -100,7 +100,7 @@ class ApiServer(LocalServer):
 
     def _kubelet_flags(self) -> dict[str, object]:
         subject = "/O=system:masters/CN=kube-apiserver-kubelet-client"
-        certificate, key = self.identities.certificate("kubelet-client", subject=subject, names="DNS:client")
+        certificate, key = self.identities.certificate("apiserver-to-kubelet", subject=subject, names="DNS:client")
         return {
             "kubelet-client-certificate": certificate,
             "kubelet-client-key": key,

@@ -25,20 +25,17 @@ _CACHE = cache_folder() / "images"
 def build(archive: Path) -> Path:
     """Writes both images as one archive."""
     packages = (*SYSTEM, "openjdk-17-jre-headless")
-    system = debian.unpacked(debian.download(packages, _CACHE / "apt"))
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    oci.write([_kafka(archive.parent, system), _minio(archive.parent)], archive)
+    work = archive.parent
+    work.mkdir(parents=True, exist_ok=True)
+    system = _layer(work, "java", debian.unpacked(debian.download(packages, _CACHE / "apt")))
+    kafka = _layer(work, "kafka", folder(kafka_libs(), "opt/kafka/libs"))
+    minio = _layer(work, "minio", {"usr/bin/minio": Entry(minio_binary(), mode=0o755)})
+    oci.write([_image("kafka", [system, kafka]), _image("minio", [system, minio])], archive)
     return archive
 
 
-def _kafka(work: Path, system: Entries) -> oci.Image:
-    layers = [_layer(work, "java", system), _layer(work, "kafka", folder(kafka_libs(), "opt/kafka/libs"))]
-    return oci.Image(_asked_for("kafka"), {"User": "10001:10001", "Env": [f"PATH={_JAVA}:/usr/bin:/bin"]}, layers)
-
-
-def _minio(work: Path) -> oci.Image:
-    layer = _layer(work, "minio", {"usr/bin/minio": Entry(minio_binary(), mode=0o755)})
-    return oci.Image(_asked_for("minio"), {"User": "10001:10001", "Env": ["PATH=/usr/bin"]}, [layer])
+def _image(name: str, layers: list[Layer]) -> oci.Image:
+    return oci.Image(_asked_for(name), {"User": "10001:10001", "Env": [f"PATH={_JAVA}:/usr/bin:/bin"]}, layers)
 
 
 def _layer(work: Path, name: str, entries: Entries) -> Layer:
