@@ -20,6 +20,8 @@ TRAINER_MAY = {
     ("", "pods"): "list",
     ("", "pods/log"): "get",
     ("coordination.k8s.io", "leases"): "create get update",
+    ("retrograde.dev", "runs"): "list patch watch",
+    ("retrograde.dev", "runs/status"): "patch",
 }
 JOB = {
     "apiVersion": "batch/v1",

@@ -1,6 +1,6 @@
 {{/* The small objects that every component has. */}}
 
-{{/* {it, headless, ports}: the Service; `ports` are those beyond the others', as YAML. */}}
+{{/* {it, headless, leads, ports}: the Service, of the leader alone if `leads`; `ports` are further ones, as YAML. */}}
 {{- define "retrograde.service" -}}
 {{- $root := index .it 0 -}}
 apiVersion: v1
@@ -13,6 +13,9 @@ spec:
   {{- end }}
   selector:
     {{- include "retrograde.selector" .it | nindent 4 }}
+    {{- if .leads }}
+    retrograde.dev/leader: "true"
+    {{- end }}
   ports:
     - { name: grpc, port: {{ $root.Values.ports.grpc }}, targetPort: grpc, appProtocol: grpc }
     - { name: metrics, port: {{ $root.Values.ports.metrics }}, targetPort: metrics }

@@ -225,15 +225,25 @@ def test_images_are_named_in_one_way(component: str) -> None:
     assert container(own.pod(component))["image"] == "here/mine@sha256:ab"
 
 
-@pytest.mark.parametrize(("component", "strategy"), [("rollouts", "Recreate"), ("trainer", "Recreate")])
-def test_who_must_be_alone_is_never_surged(component: str, strategy: str) -> None:
-    """Two rollouts services or two trainers of one store never run side by side, and none can be asked for."""
-    assert profile("defaults").one("Deployment", component)["spec"]["strategy"] == {"type": strategy}
+def test_who_must_be_alone_is_never_surged() -> None:
+    """Two rollouts services never run side by side, nor do two trainers without an API server to agree by."""
+    assert profile("defaults").one("Deployment", "rollouts")["spec"]["strategy"] == {"type": "Recreate"}
+    trainer = rendered(job={"backend": "local"}).one("Deployment", "trainer")
+    assert trainer["spec"]["strategy"] == {"type": "Recreate"}
 
 
-@pytest.mark.parametrize("component", ["verifier", "search", "rewriter"])
-def test_who_has_no_state_is_surged(component: str) -> None:
-    """A new pod serves before an old one goes."""
+def test_one_of_several_trainers_leads() -> None:
+    """They have a lease, the leader a label by which the Service chooses it; a single trainer has the lease alone."""
+    several, single = rendered(trainer={"replicas": 2}), profile("defaults")
+    launch = [chart.settings("trainer")["launch"] for chart in (several, single)]
+    assert [(each["lease"], each["label_leader"]) for each in launch] == [("r-trainer", True), ("r-trainer", False)]
+    selectors = [chart.one("Service", "trainer")["spec"]["selector"] for chart in (several, single)]
+    assert [selector.get("retrograde.dev/leader") for selector in selectors] == ["true", None]
+
+
+@pytest.mark.parametrize("component", ["verifier", "search", "rewriter", "trainer"])
+def test_others_are_surged(component: str) -> None:
+    """A new pod serves, or stands by, before an old one goes."""
     strategy = profile("defaults").one("Deployment", component)["spec"]["strategy"]["rollingUpdate"]
     assert strategy == {"maxSurge": 1, "maxUnavailable": 0}
 

@@ -22,7 +22,7 @@ MAY_BE_EMPTY = {"affinity", "parameters", "resources", "secretNames"}
         ({"serach": {"replicas": 2}}, "additional properties 'serach' not allowed"),
         ({"search": {"replica": 2}}, "at '/search': additional properties 'replica' not allowed"),
         ({"search": {"replicas": "two"}}, "at '/search/replicas': got string, want integer"),
-        ({"trainer": {"replicas": 2}}, "at '/trainer/replicas': maximum: got 2, want 1"),
+        ({"trainer": {"replicas": 2}, "job": {"backend": "local"}}, "trainer.replicas: job.backend local has no lease"),
         ({"rollouts": {"replicas": 3}}, "at '/rollouts/replicas': maximum: got 3, want 1"),
         ({"kafka": {"brokers": []}}, "at '/kafka/brokers': minItems: got 0, want 1"),
         ({"kafka": {"brokers": ["kafka"]}}, "at '/kafka/brokers/0': 'kafka' does not match pattern"),

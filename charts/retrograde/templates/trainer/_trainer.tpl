@@ -12,6 +12,7 @@ launch:
   pod_template: /etc/retrograde/job-template.yaml
   {{- if ne .Values.job.backend "local" }}
   lease: {{ include "retrograde.name" (list . "trainer") }}
+  label_leader: {{ gt (int .Values.trainer.replicas) 1 }}
   {{- end }}
   queue: {{ .Values.job.queue | quote }}
   processes_per_pod: {{ .Values.job.processesPerPod }}
