@@ -28,7 +28,7 @@ from retrograde.runtime.adapters import open_store
 from retrograde.wire.channel import open_channel
 from retrograde.wire.clients import RolloutsClient
 
-_NUM_GROUPS = 300
+_NUM_GROUPS = 1000
 _GROUP_SIZE = 8
 _MIB = 1 << 20
 _PROMPTS = "prompts.jsonl"

@@ -21,14 +21,11 @@ from retrograde.core.policy import Completion, Generation, Prompt, Sampling
 from retrograde.core.problem import Grade, Problem, Verdict
 from retrograde.runtime.adapters import open_store
 from retrograde.runtime.interceptors import CallsInFlight, ServerInterceptor
-from retrograde.v1 import rollouts_service_pb2 as pb
-from retrograde.v1.rollout_pb2 import RolloutGroup
-from retrograde.v1.rollouts_service_pb2_grpc import add_RolloutsServiceServicer_to_server
 from retrograde.wire.channel import MAX_MESSAGE_BYTES
 from services.rollouts.feed import Feed
 from services.rollouts.feeds import Feeds
 from services.rollouts.kept import Kept
-from services.rollouts.servicer import RolloutsServicer
+from services.rollouts.servicer import RolloutsServicer, add_to_server
 from services.rollouts.slots import Slots
 
 NUM_TOKENS = 1024
@@ -90,14 +87,7 @@ class Bare(grpc.GenericRpcHandler):
 
 def _messages(feed: Feed) -> list[bytes]:
     """What a pull of all that is ready would send."""
-    leases = (RolloutGroup(lease_id=f"{group.id}/{0:012x}") for group in feed.ready.values())
-    groups = zip(feed.ready.values(), leases, strict=True)
-    return [
-        pb.PullRolloutsResponse(
-            group=RolloutGroup.FromString(group.SerializeToString() + lease.SerializeToString())
-        ).SerializeToString()
-        for group, lease in groups
-    ]
+    return [group.response for group in feed.ready.values()]
 
 
 async def serve(folder: Path, num_groups: int) -> None:
@@ -109,7 +99,7 @@ async def serve(folder: Path, num_groups: int) -> None:
         options=(("grpc.max_send_message_length", MAX_MESSAGE_BYTES),),
     )
     async with Feeds(store, policy, Verifier(), Slots(64), Kept(1 << 30)) as feeds:
-        add_RolloutsServiceServicer_to_server(RolloutsServicer(feeds, policy), server)
+        add_to_server(RolloutsServicer(feeds, policy), server)
         bare = grpc.aio.server()
         bare.add_generic_rpc_handlers((Bare(feeds, num_groups),))
         print(*(f"127.0.0.1:{each.add_insecure_port('127.0.0.1:0')}" for each in (server, bare)), flush=True)

@@ -6,11 +6,10 @@ import asyncio
 
 from retrograde.runtime.process import Process
 from retrograde.runtime.settings import load_settings
-from retrograde.v1.rollouts_service_pb2_grpc import add_RolloutsServiceServicer_to_server
 from retrograde.wire.clients import InferenceClient, VerifierClient
 from services.rollouts.feeds import Feeds
 from services.rollouts.kept import Kept
-from services.rollouts.servicer import RolloutsServicer
+from services.rollouts.servicer import NAME, RolloutsServicer, add_to_server
 from services.rollouts.settings import RolloutsSettings
 from services.rollouts.slots import Slots
 
@@ -25,8 +24,7 @@ async def run(settings: RolloutsSettings) -> None:
         verifier = await process.enter(VerifierClient(settings.verifier, identity=identity))
         slots, kept = Slots(settings.max_groups_in_flight), Kept(settings.max_kept_bytes)
         feeds = await process.enter(Feeds(process.store, inference, verifier, slots, kept))
-        servicer = RolloutsServicer(feeds, inference)
-        process.add_servicer(add_RolloutsServiceServicer_to_server, servicer, "retrograde.v1.RolloutsService")
+        process.add_servicer(add_to_server, RolloutsServicer(feeds, inference), NAME)
         await process.serve()
 
 

@@ -6,7 +6,7 @@
     publish -> what is ready and now too old is set aside
 
 At most `num_ahead` groups and what the line asks for are sampled or ready, and never more are sampled than there are
-slots: a consumer that does not read stands in no line. A group is converted to its message once, when it is made.
+slots: a consumer that does not read stands in no line. A group is serialised once, when it is made.
 """
 
 from __future__ import annotations
@@ -22,20 +22,19 @@ from retrograde.core import rollout
 from retrograde.core.problem import Problem
 from retrograde.runtime.errors import FencedError, UnavailableError
 from retrograde.runtime.logs import get_logger
-from retrograde.v1.rollout_pb2 import RolloutGroup
-from retrograde.wire.convert_rollout import rollout_group_to_proto
+from services.rollouts.delivery import Delivery
 from services.rollouts.fruitless import fruitless, rests
 from services.rollouts.journal import Event, Journal
 from services.rollouts.kept import Kept
 from services.rollouts.metrics import GROUPS, observe
-from services.rollouts.pulls import Pull, share, to_lease
+from services.rollouts.pulls import Pull, share
 from services.rollouts.sampling import Sampler, right_share
 from services.rollouts.settings import FeedSettings
 from services.rollouts.tickets import Ticket, Tickets, prompt_order
 
 log = get_logger(__name__)
 
-_GROUPS_PER_LEASE = 32
+_GROUPS_PER_LEASE = 128
 _LOOK_SECONDS = 1.0
 
 
@@ -50,7 +49,7 @@ class Feed:
     sampler: Sampler
     kept: Kept
     clock: Callable[[], float] = time.time
-    ready: dict[Ticket, RolloutGroup] = field(default_factory=dict)
+    ready: dict[Ticket, Delivery] = field(default_factory=dict)
     line: list[Pull] = field(default_factory=list)
     sampling: set[Ticket] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -70,13 +69,13 @@ class Feed:
         self._sessions[consumer] += 1
         await self._record(lambda: [{"event": "session", "consumer": consumer}])
 
-    async def pull(self, pull: Pull) -> AsyncGenerator[RolloutGroup]:
+    async def pull(self, pull: Pull) -> AsyncGenerator[Delivery]:
         """Groups as they become ready, each leased before it is yielded; fewer than wanted when the feed ends.
 
         Where more is ready than one lease covers, the next lease is stored while the groups of this one are sent.
         """
         pull.session = self._sessions[pull.consumer]
-        leasing: asyncio.Task[list[RolloutGroup]] | None = None
+        leasing: asyncio.Task[list[Delivery]] | None = None
         try:
             while leasing or pull.num_groups:
                 leasing = leasing or self._begin_lease(pull, await self._claim(pull))
@@ -130,7 +129,7 @@ class Feed:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _claim(self, pull: Pull) -> list[RolloutGroup]:
+    async def _claim(self, pull: Pull) -> list[Delivery]:
         """Stands in line until groups are this pull's, with lease ids; none when the feed has ended."""
         self._may_run_ahead = True
         self.line.append(pull)
@@ -164,26 +163,26 @@ class Feed:
         if pull.session != self._sessions[pull.consumer]:
             raise FencedError(f"consumer: a newer session of {pull.consumer!r} has opened feed {self.name!r}; end here")
 
-    def _its_share(self, pull: Pull) -> list[RolloutGroup]:
-        """What is ready for this pull, with lease ids."""
+    def _its_share(self, pull: Pull) -> list[Delivery]:
+        """What is ready for this pull."""
         count = min(share(pull, self.line, len(self.ready), self._room), _GROUPS_PER_LEASE)
-        return [to_lease(self.ready.pop(ticket)) for ticket in list(self.ready)[:count]]
+        return [self.ready.pop(ticket) for ticket in list(self.ready)[:count]]
 
     def _room(self, pull: Pull) -> int:
         return pull.room(self.tickets.num_held(pull.consumer))
 
-    def _begin_lease(self, pull: Pull, groups: Sequence[RolloutGroup]) -> asyncio.Task[list[RolloutGroup]] | None:
+    def _begin_lease(self, pull: Pull, groups: Sequence[Delivery]) -> asyncio.Task[list[Delivery]] | None:
         """Notes what is claimed, and leases it; None when nothing is."""
         pull.claimed |= {group.lease_id: group for group in groups}
         return asyncio.create_task(self._lease(pull, groups)) if groups else None
 
-    async def _lease(self, pull: Pull, groups: Sequence[RolloutGroup]) -> list[RolloutGroup]:
+    async def _lease(self, pull: Pull, groups: Sequence[Delivery]) -> list[Delivery]:
         """Makes the leases durable; leaves out what an earlier holder has acknowledged meanwhile."""
-        leased: list[RolloutGroup] = []
+        leased: list[Delivery] = []
 
         def event() -> list[Event]:
             self._check_session(pull)
-            leased.extend(group for group in groups if not self.tickets.is_done(Ticket.parse(group.id)))
+            leased.extend(group for group in groups if not self.tickets.is_done(group.ticket))
             return [
                 {
                     "event": "lease",
@@ -200,9 +199,9 @@ class Feed:
                 if self.tickets.is_leased_as(group.lease_id):
                     pull.leased.add(group.lease_id)
                     del pull.claimed[group.lease_id]
-                    self.kept.put(self.name, Ticket.parse(group.id), group)
+                    self.kept.put(self.name, group)
         for group in leased:
-            observe(group, "delivered")
+            observe(group.lengths, "delivered")
         return leased
 
     async def _hand_back(self, pull: Pull) -> None:
@@ -211,10 +210,9 @@ class Feed:
         What was leased is given back by its lease alone: once that has ended, the group may be another pull's.
         """
         for group in pull.claimed.values():
-            ticket = Ticket.parse(group.id)
-            if not self.tickets.is_done(ticket):
-                self.kept.put(self.name, ticket, group)
-                self.tickets.give_back(ticket)
+            if not self.tickets.is_done(group.ticket):
+                self.kept.put(self.name, group)
+                self.tickets.give_back(group.ticket)
         if pull.claimed or pull.leased:
             await self._record(lambda: self._returned(pull.leased))
 
@@ -235,7 +233,7 @@ class Feed:
                 self.sampling.add(ticket)
                 self._spawn(self._fill(ticket))
             else:
-                self.ready[ticket] = group
+                self.ready[ticket] = group.again()
 
     async def _fill(self, ticket: Ticket) -> None:
         """From a ticket to a ready group, or to a dropped one; when it fails the ticket is free again."""
@@ -259,12 +257,12 @@ class Feed:
             await self._drop_fruitless(ticket, "ungraded")
             return
         self._fruitless_in_a_row["ungraded"] = 0
-        group = rollout_group_to_proto(sampled)
+        group = Delivery.of(ticket, sampled)
         self._newest_version = max(self._newest_version, group.policy_version)
         if self.settings.pass_rate_band:
             self.journal.note_rate(ticket.epoch, self._prompt(ticket), right_share(sampled))
-        if self.settings.drop_equal_groups and len({sample.reward for sample in group.samples}) == 1:
-            observe(group, "equal")
+        if self.settings.drop_equal_groups and len({sample.reward for sample in sampled.samples}) == 1:
+            observe(group.lengths, "equal")
             await self._drop_fruitless(ticket, "equal")
         elif not self.tickets.is_done(ticket):
             self._fruitless_in_a_row["equal"] = 0
@@ -290,14 +288,14 @@ class Feed:
         ]
         for ticket, group in aside:
             del self.ready[ticket]
-            observe(group, "stale")
+            observe(group.lengths, "stale")
             if self.settings.stale == "drop" and self._is_stale(group):
                 self._spawn(self._drop(ticket, "stale"))
             else:
                 self.tickets.give_back(ticket)
         return len(aside)
 
-    def _is_stale(self, group: RolloutGroup) -> bool:
+    def _is_stale(self, group: Delivery) -> bool:
         most = self.settings.max_policy_lag
         return most is not None and self.tickets.lag(group.policy_version) > most
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from retrograde.v1.rollout_pb2 import RolloutGroup
+from services.rollouts.delivery import Delivery
 
 
 @dataclass(slots=True, eq=False)
@@ -20,7 +19,7 @@ class Pull:
     max_unacknowledged: int = 0
     session: int = 0
     error: Exception | None = None
-    claimed: dict[str, RolloutGroup] = field(default_factory=dict)
+    claimed: dict[str, Delivery] = field(default_factory=dict)
     leased: set[str] = field(default_factory=set)
 
     def room(self, num_held: int) -> int:
@@ -39,11 +38,3 @@ def share(pull: Pull, line: Sequence[Pull], num_ready: int, room: Callable[[Pull
     able.insert(sum(each in able for each in line[: line.index(pull)]) if pull in line else len(able), pull)
     place = able.index(pull)
     return max(0, min(math.ceil((num_ready - place) / len(able)), room(pull)))
-
-
-def to_lease(group: RolloutGroup) -> RolloutGroup:
-    """The group under a new lease; an earlier delivery of it may still be on its way and is left as it is."""
-    leased = RolloutGroup()
-    leased.CopyFrom(group)
-    leased.lease_id = f"{group.id}/{uuid.uuid4().hex[:12]}"
-    return leased

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from retrograde.runtime.errors import InvalidInputError
 from retrograde.v1 import rollouts_service_pb2 as pb
-from retrograde.v1.rollouts_service_pb2_grpc import RolloutsServiceServicer
+from retrograde.v1.rollouts_service_pb2_grpc import RolloutsServiceServicer, add_RolloutsServiceServicer_to_server
 from retrograde.wire.clients import InferenceClient
 from retrograde.wire.convert_rollout import in_flight_from_proto
 from services.rollouts.feeds import Feeds
@@ -21,6 +21,9 @@ from services.rollouts.settings import FeedSettings
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
+
+
+NAME = "retrograde.v1.RolloutsService"
 
 
 class RolloutsServicer(RolloutsServiceServicer):
@@ -41,17 +44,17 @@ class RolloutsServicer(RolloutsServiceServicer):
             policy_version=model.policy_version,
         )
 
-    async def PullRollouts(
+    async def PullRollouts(  # type: ignore[override]  # bytes: see `add_to_server`
         self, request: pb.PullRolloutsRequest, context: Context
-    ) -> AsyncIterator[pb.PullRolloutsResponse]:
-        """Streams leased groups."""
+    ) -> AsyncIterator[bytes]:
+        """Streams leased groups, each a serialised PullRolloutsResponse."""
         if request.num_groups == 0:
             raise InvalidInputError("num_groups: 0 pulls nothing; ask for at least 1")
         feed = await self._feeds.get(request.feed)
         pull = Pull(request.num_groups, request.min_policy_version, request.consumer, request.max_unacknowledged)
         async with contextlib.aclosing(feed.pull(pull)) as groups:
             async for group in groups:
-                yield pb.PullRolloutsResponse(group=group)
+                yield group.response
 
     async def AckRollouts(self, request: pb.AckRolloutsRequest, context: Context) -> pb.AckRolloutsResponse:
         """The groups are used for good."""
@@ -68,6 +71,15 @@ class RolloutsServicer(RolloutsServiceServicer):
         SWAP_SECONDS.observe(gap_seconds)
         await feed.published(version)
         return pb.PublishPolicyResponse(policy_version=version, gap_seconds=gap_seconds)
+
+
+def add_to_server(servicer: RolloutsServicer, server: grpc.aio.Server) -> None:
+    """As the generated function does, but for PullRollouts, whose messages are serialised when they are made."""
+    add_RolloutsServiceServicer_to_server(servicer, server)
+    pull = grpc.unary_stream_rpc_method_handler(
+        servicer.PullRollouts, request_deserializer=pb.PullRolloutsRequest.FromString
+    )
+    server.add_registered_method_handlers(NAME, {"PullRollouts": pull})  # type: ignore[attr-defined]  # not in the stubs
 
 
 def _settings(text: str) -> FeedSettings:

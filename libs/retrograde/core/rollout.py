@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,6 +52,6 @@ class RolloutGroup:
     lease_id: str
     problem: Problem
     prompt_token_ids: NDArray[np.int32]
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     policy_version: int
     epoch: int

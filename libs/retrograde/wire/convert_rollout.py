@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import overload
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -227,14 +230,46 @@ def rollout_group_to_proto(group: RolloutGroup) -> rollout_pb2.RolloutGroup:
     )
 
 
+class ReceivedSamples(Sequence[Sample]):
+    """The samples of a received group, converted when the first of them is asked for: a stream does not wait for it.
+
+    Raises InvalidInputError then for arrays that do not fit each other.
+    """
+
+    def __init__(self, messages: Sequence[rollout_pb2.Sample]) -> None:
+        self._messages = messages
+        self._samples: tuple[Sample, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        return self._all[index]
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[Sample, ...]]]:
+        return tuple, (self._all,)
+
+    @property
+    def _all(self) -> tuple[Sample, ...]:
+        messages = self._messages  # read first: they are let go once there are samples
+        if self._samples is None:
+            self._samples = tuple(map(sample_from_proto, messages))
+            self._messages = ()
+        return self._samples
+
+
 def rollout_group_from_proto(message: rollout_pb2.RolloutGroup) -> RolloutGroup:
-    """Message -> RolloutGroup."""
+    """Message -> RolloutGroup, its samples when they are first asked for."""
     return RolloutGroup(
         id=message.id,
         lease_id=message.lease_id,
         problem=problem_from_proto(message.problem),
         prompt_token_ids=int32_from_proto(message.prompt_token_ids),
-        samples=tuple(sample_from_proto(sample) for sample in message.samples),
+        samples=ReceivedSamples(message.samples),
         policy_version=message.policy_version,
         epoch=message.epoch,
     )

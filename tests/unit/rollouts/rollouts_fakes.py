@@ -15,7 +15,9 @@ from retrograde.core.policy import Completion, Generation, Prompt, Sampling
 from retrograde.core.problem import Grade, Problem, Verdict
 from retrograde.core.rollout import RolloutGroup
 from retrograde.runtime.adapters import open_store
+from retrograde.v1.rollouts_service_pb2 import PullRolloutsResponse
 from retrograde.wire.convert_rollout import rollout_group_from_proto, rollout_group_to_proto
+from services.rollouts.delivery import Delivery
 from services.rollouts.feed import Feed
 from services.rollouts.feeds import Feeds
 from services.rollouts.kept import Kept
@@ -103,7 +105,12 @@ async def pulled(
 ) -> list[RolloutGroup]:
     """All groups of one pull."""
     pull = Pull(num_groups, min_policy_version, consumer, max_unacknowledged)
-    return [rollout_group_from_proto(group) async for group in feed.pull(pull)]
+    return [received(delivery) async for delivery in feed.pull(pull)]
+
+
+def received(delivery: Delivery) -> RolloutGroup:
+    """As the consumer reads it."""
+    return rollout_group_from_proto(PullRolloutsResponse.FromString(delivery.response).group)
 
 
 def contents(groups: Sequence[RolloutGroup]) -> list[bytes]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from retrograde.runtime.errors import FencedError, NotFoundError, UnavailableError
-from retrograde.v1.rollout_pb2 import RolloutGroup
+from services.rollouts.delivery import Delivery
 from services.rollouts.pulls import Pull
 from services.rollouts.settings import FeedSettings
 from tests.unit.rollouts.rollouts_fakes import Clock, ScriptedPolicy, contents, leases, pulled, service, until
@@ -192,13 +192,13 @@ async def test_eight_consumers_one_slow_one_dying_lose_and_double_nothing(seed: 
         feed = await feeds.open("f", "prompts.jsonl", settings)
         feed.clock = clock
 
-        async def consume(name: str, stream: AsyncGenerator[RolloutGroup]) -> None:
+        async def consume(name: str, stream: AsyncGenerator[Delivery]) -> None:
             async for group in stream:
                 await asyncio.sleep(rng.random() / 1000)
                 await feed.acknowledge([group.lease_id], name)
                 used.append(group.id)
 
-        def opened(name: str) -> AsyncGenerator[RolloutGroup]:
+        def opened(name: str) -> AsyncGenerator[Delivery]:
             return feed.pull(Pull(100, consumer=name, max_unacknowledged=2))
 
         slow, dying = opened("slow"), feed.pull(Pull(2, consumer="dying"))

@@ -12,20 +12,20 @@ from typing import Literal
 import pytest
 
 from retrograde.runtime.errors import FencedError
-from retrograde.v1.rollout_pb2 import RolloutGroup
+from services.rollouts.delivery import Delivery
 from services.rollouts.feed import Feed
 from services.rollouts.pulls import Pull
 from services.rollouts.settings import FeedSettings
 from tests.unit.rollouts.rollouts_fakes import PROBLEMS, Clock, ScriptedPolicy, pulled, service, until
 
-NUM_AHEAD = 40
+NUM_AHEAD = 140
 """More than one lease covers."""
 
 
 @asynccontextmanager
 async def three_leased(
     tmp_path: Path, policy: ScriptedPolicy, clock: Clock
-) -> AsyncIterator[tuple[Feed, AsyncGenerator[RolloutGroup]]]:
+) -> AsyncIterator[tuple[Feed, AsyncGenerator[Delivery]]]:
     """A feed that keeps no group, and a stream of `a` with a lease of three groups that has delivered one."""
     problems = [replace(PROBLEMS[0], id=f"p{i}", statement=f"Numbers: {i} 7 7, target: 28.") for i in range(9)]
     async with service(tmp_path, policy, problems=problems, max_kept_bytes=0) as feeds:

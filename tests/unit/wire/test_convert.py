@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 from typing import Any
 
@@ -143,13 +144,41 @@ def a_sample(**changes: object) -> Sample:
 def test_rollout_group_survives_the_wire() -> None:
     """A group comes back with rewards, masks, versions, costs and lease, through bytes."""
     group = RolloutGroup("0000-0000001", "lease", PROBLEM, np.array([1, 2], np.int32), (a_sample(),), 3, 0)
-    data = convert_rollout.rollout_group_to_proto(group).SerializeToString()
-    back = convert_rollout.rollout_group_from_proto(rollout_pb2.RolloutGroup.FromString(data))
+    back = received(group)
     arrays = [back.prompt_token_ids, *(getattr(back.samples[0], name) for name in ("token_ids", "logprobs", "mask"))]
     assert [array.tolist() for array in arrays] == [[1, 2], [5, -6], [-1.0, -0.5], [1, 0]]
     assert (back.id, back.lease_id, back.problem, back.policy_version) == (group.id, "lease", PROBLEM, 3)
     assert (back.samples[0].reward, back.samples[0].backtracks, back.samples[0].grade.answer) == (1.0, 2, "28")
     assert (back.samples[0].policy_versions, back.samples[0].cost) == ((3, 4), Cost(2, 2, 1, 0.5, 0.25, 1))
+
+
+def received(group: RolloutGroup) -> RolloutGroup:
+    """As it comes through the wire."""
+    data = convert_rollout.rollout_group_to_proto(group).SerializeToString()
+    return convert_rollout.rollout_group_from_proto(rollout_pb2.RolloutGroup.FromString(data))
+
+
+def test_samples_of_a_received_group_are_a_sequence() -> None:
+    """Counted, indexed, sliced, gone through, copied and sent on as others are; each is the same one every time."""
+    made = tuple(a_sample(reward=reward) for reward in (1.0, -1.0, 0.5))
+    samples = received(RolloutGroup("g", "l", PROBLEM, np.array([1], np.int32), made, 3, 0)).samples
+    assert len(samples) == 3
+    assert [sample.reward for sample in samples] == [1.0, -1.0, 0.5]
+    assert samples[-1] is list(samples[1:])[-1]
+    assert [sample.reward for sample in copy.deepcopy(samples)] == [1.0, -1.0, 0.5]
+    assert len(received(RolloutGroup("g", "l", PROBLEM, np.array([1], np.int32), samples, 3, 0)).samples) == 3
+
+
+def test_a_received_group_refuses_arrays_that_do_not_fit_when_its_samples_are_read() -> None:
+    """Also the second time."""
+    message = convert_rollout.rollout_group_to_proto(
+        RolloutGroup("g", "l", PROBLEM, np.array([1], np.int32), (a_sample(),), 3, 0)
+    )
+    message.samples[0].token_ids.data = b"123"
+    samples = convert_rollout.rollout_group_from_proto(message).samples
+    for _ in range(2):
+        with pytest.raises(InvalidInputError, match=r"token_ids\.data: 3 bytes"):
+            list(samples)
 
 
 def test_without_a_mask_all_tokens_are_trained_on() -> None:
