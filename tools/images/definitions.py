@@ -12,7 +12,7 @@ CONFIG = "/etc/retrograde/config.yaml"
 USER = "10001:10001"
 
 SYSTEM = ("python3-minimal", "libpython3-stdlib", "libstdc++6", "dash", "base-files")
-TOOLCHAIN = (*SYSTEM, "g++", "libpython3-dev", "libnuma1", "libgomp1", "libc-bin", "coreutils")
+TOOLCHAIN = (*SYSTEM, "g++", "libpython3-dev", "libnuma1", "libgomp1", "libc-bin", "coreutils", "util-linux")
 """Torch and DeepSpeed compile operators where they run."""
 
 

@@ -58,7 +58,7 @@ def test_both_builds_install_the_same(image: Image) -> None:
     """The Dockerfile has the archive's system packages, requirement file, code and models."""
     text = dockerfile(image.name)
     apt = instruction(text, "RUN").split("--no-install-recommends ")[1].split("&&")[0].split()
-    provided = {"dash", "base-files", "libc-bin", "coreutils"}  # in every Debian image
+    provided = {"dash", "base-files", "libc-bin", "coreutils", "util-linux"}  # in every Debian image
     assert set(apt) == set(image.system) - provided
     assert image.system in {SYSTEM, TOOLCHAIN}
     requirements = text.replace("${REQUIREMENTS}", "inference")
