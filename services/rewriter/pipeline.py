@@ -13,6 +13,7 @@ from retrograde.core.problem import Cost, Provenance
 from retrograde.core.settings import LinearizeSettings
 from retrograde.core.tree import SearchTree
 from retrograde.recipe.recipe import Recipe
+from retrograde.runtime import spans
 from retrograde.tasks.task import Task, load_task
 from retrograde.wire.convert_solution import SolutionSet
 from services.rewriter.judge import Judge, Judgements
@@ -34,7 +35,8 @@ class Pipeline:
         started = time.monotonic()
         task = load_task(tree.problem.task)
         linearized, judgements = await self.walks(tree, tree_key, task, recipe.linearize)
-        tolds = await self._teller.tell(Subject(tree, task, recipe.rewrite), linearized.traces)
+        with spans.record("tell", about={"retrograde.num_walks": len(linearized.traces)}):
+            tolds = await self._teller.tell(Subject(tree, task, recipe.rewrite), linearized.traces)
         rejected = Counter(linearized.rejected)
         for told in tolds:
             rejected.update(told.faults[:1])
@@ -55,10 +57,12 @@ class Pipeline:
         """The walks, seeded by the tree, and what the policy thinks of its correct terminals."""
         judgements = Judgements(settings.self_evaluation_samples)
         if settings.self_evaluation_samples:
-            judgements = await self._judge.judge(tree, tree_key, task, settings.self_evaluation_samples)
+            with spans.record("judge"):
+                judgements = await self._judge.judge(tree, tree_key, task, settings.self_evaluation_samples)
         accepted = judgements.accepted if settings.self_evaluation_samples else None
         rng = random.Random(f"{tree.provenance.seed}/{tree.problem.id}")
-        return linearize(tree, settings, rng, tree_key, accepted), judgements
+        with spans.record("linearize"):
+            return linearize(tree, settings, rng, tree_key, accepted), judgements
 
 
 def _provenance(tree: SearchTree, tree_key: str, recipe: Recipe, policy_version: int) -> Provenance:

@@ -14,6 +14,7 @@ import time
 from google.protobuf.message import DecodeError
 
 from retrograde.core.tree import SearchTree
+from retrograde.runtime import spans
 from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.broker import Broker, Message
 from retrograde.runtime.draining import end_or_hand_back
@@ -59,7 +60,8 @@ class RewriterWorker:
         if await in_thread(self._store.exists, key):
             stored = solution_pb2.SolutionSet.FromString(await in_thread(self._store.get, key))
         else:
-            made = await end_or_hand_back(self._make(ready), drain, self._settings.hand_back_seconds)
+            with spans.work("solutions", run_id=ready.run_id, problem_id=ready.problem_id):
+                made = await end_or_hand_back(self._make(ready), drain, self._settings.hand_back_seconds)
             stored = solution_set_to_proto(made)
             await in_thread(self._store.put, key, stored.SerializeToString())
             _count(made)

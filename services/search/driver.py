@@ -25,6 +25,7 @@ from retrograde.core.policy import Generation, Prompt, Sampling, Verifier
 from retrograde.core.problem import Cost, Grade
 from retrograde.core.search import Call, Search
 from retrograde.core.tree import ROOT, SearchTree
+from retrograde.runtime import spans
 from retrograde.runtime.errors import InvalidInputError, OtherPolicyError
 from retrograde.runtime.logs import get_logger
 from retrograde.wire.records import Record, without_token_logprobs
@@ -165,6 +166,10 @@ class Driver:
 
     async def _ask(self, search: Search, call: Call, *, turn: Turn, drain: asyncio.Event) -> Record | None:
         """The answer to `call`, with its ends graded; None if it was drained before its turn came."""
+        with spans.record(call.kind.value, about={"retrograde.node": call.node, "retrograde.call": call.index}):
+            return await self._answer(search, call, turn, drain)
+
+    async def _answer(self, search: Search, call: Call, turn: Turn, drain: asyncio.Event) -> Record | None:
         tree = search.tree
         async with turn(call.num_samples):
             if drain.is_set():

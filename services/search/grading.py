@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine, Sequence
 
 from retrograde.core.policy import Verifier
 from retrograde.core.problem import Grade, Problem
+from retrograde.runtime import spans, tracing
+from retrograde.runtime.tracing import Trace
 
 Item = tuple[Problem, str]
 
@@ -17,6 +19,7 @@ class _Batch:
 
     def __init__(self, send: Callable[[_Batch], Coroutine[None, None, list[Grade]]]) -> None:
         self.items: list[Item] = []
+        self.causes: list[Trace] = []
         self.full = asyncio.Event()
         self.grades = asyncio.create_task(send(self))
 
@@ -25,7 +28,7 @@ class GradeBatcher:
     """A `Verifier` that gathers the items of concurrent callers for up to `wait_seconds`, or until `max_items`.
 
     A failed call fails each caller that took part in it. A caller that is cancelled takes its items' grades with it and
-    disturbs nobody.
+    disturbs nobody. In traces the call belongs to the first caller, with links to the others.
     """
 
     def __init__(self, verifier: Verifier, max_items: int, wait_seconds: float) -> None:
@@ -48,6 +51,7 @@ class GradeBatcher:
         if batch is None:
             batch = self._open = _Batch(self._send)
         batch.items.extend(items)
+        batch.causes.append(tracing.current())
         if len(batch.items) >= self._max_items:
             self._open = None
             batch.full.set()
@@ -58,4 +62,5 @@ class GradeBatcher:
             await asyncio.wait_for(batch.full.wait(), self._wait_seconds)
         if self._open is batch:
             self._open = None
-        return await self._verifier.verify(batch.items)
+        with spans.record("grade", about={"retrograde.num_items": len(batch.items)}, links=batch.causes[1:]):
+            return await self._verifier.verify(batch.items)

@@ -26,6 +26,7 @@ from retrograde.core.search import Search, SearchError
 from retrograde.core.searches import make_search
 from retrograde.core.tree import SearchTree
 from retrograde.recipe.recipe import Recipe
+from retrograde.runtime import spans
 from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.broker import Broker, Message
 from retrograde.runtime.draining import end_or_hand_back
@@ -83,7 +84,7 @@ class SearchWorker:
                     metrics.TREES.labels(outcome="cancelled").inc()
                     return
                 recipe = await self._recipes.get(queued.settings_key)
-                with _in_flight():
+                with _in_flight(), spans.work("tree", run_id=queued.run_id, problem_id=problem.id):
                     outcome = await self._make(queued, problem, recipe, tree_key, log, drain)
         ready = tree_ready(queued.run_id, problem.id, queued.settings_key)
         await in_thread(self._broker.publish, TREES_TOPIC, message.key, ready.SerializeToString())

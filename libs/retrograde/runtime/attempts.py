@@ -21,7 +21,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from retrograde.runtime import logs, tracing
+from retrograde.runtime import logs, spans, tracing
 from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.broker import DLQ_SUFFIX
 from retrograde.runtime.dead_letters import dead_letter_headers
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from retrograde.runtime.broker import Broker, Message
-    from retrograde.runtime.tracing import Trace
 
 MAX_BACKOFF_SECONDS = 30.0
 MAX_ABSENCE_SECONDS = 5.0
@@ -71,14 +70,16 @@ class Attempts:
 
     async def settle(self, message: Message) -> Outcome:
         """Takes `message` to its end; it may be committed unless it is given back."""
-        trace = tracing.trace_of(message.headers)
         with (
-            tracing.bound(trace),
-            logs.bound(**_log_fields(message, trace)),
+            tracing.bound(tracing.trace_of(message.headers)),
+            logs.bound(topic=message.topic, partition=message.partition, offset=message.offset, key=message.key),
+            spans.record(f"process {self.topic}", spans.Kind.CONSUMER, _about(message)) as span,
             IN_FLIGHT.labels(self.topic).track_inprogress(),
             SECONDS.labels(self.topic).time(),
         ):
             outcome = await self._outcome(message)
+            if span:
+                span.note("retrograde.outcome", outcome.value)
         MESSAGES.labels(self.topic, outcome).inc()
         return outcome
 
@@ -158,6 +159,11 @@ class Attempts:
         return self.drain.is_set()
 
 
-def _log_fields(message: Message, trace: Trace) -> dict[str, object]:
-    where = {"topic": message.topic, "partition": message.partition, "offset": message.offset, "key": message.key}
-    return where | {"request_id": trace.request_id, "traceparent": trace.traceparent}
+def _about(message: Message) -> dict[str, str | int]:
+    """What its span says of a message, in the words of OpenTelemetry's conventions."""
+    return {
+        "messaging.destination.name": message.topic,
+        "messaging.destination.partition.id": str(message.partition),
+        "messaging.message.offset": message.offset,
+        "messaging.message.key": message.key,
+    }

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from prometheus_client import Counter, Histogram
 
-from retrograde.runtime import logs, tracing
+from retrograde.runtime import logs, spans, tracing
 from retrograde.runtime.errors import RetrogradeError
 from retrograde.runtime.metrics import SECONDS_BUCKETS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from retrograde.runtime.spans import Span
 
 Context = grpc.aio.ServicerContext
 
@@ -30,6 +32,15 @@ _METHOD_LABELS = ("grpc_type", "grpc_service", "grpc_method")
 HANDLED = Counter("grpc_server_handled_total", "RPCs completed", (*_METHOD_LABELS, "grpc_code"))
 SECONDS = Histogram("grpc_server_handling_seconds", "Time to answer an RPC", _METHOD_LABELS, buckets=SECONDS_BUCKETS)
 UNTOUCHED = ("/grpc.health.", "/grpc.reflection.")
+
+_OUR_FAULT = {
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.DATA_LOSS,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+"""Codes that make a server's span a failed one; the others are the caller's."""
 
 _log = logs.get_logger(__name__)
 
@@ -123,6 +134,7 @@ class _Observer:
         kinds = {(0, 0): "unary", (0, 1): "server_stream", (1, 0): "client_stream", (1, 1): "bidi_stream"}
         labels = (kinds[int(handler.request_streaming), int(handler.response_streaming)], service, name)
         self._method = method
+        self._name, self._about = f"{service}/{name}", spans.rpc(service, name)
         self._calls = calls
         self._seconds = SECONDS.labels(*labels)
         self._handled = {code: HANDLED.labels(*labels, code.name) for code in grpc.StatusCode}
@@ -134,7 +146,7 @@ class _Observer:
             self._handled[grpc.StatusCode.UNAVAILABLE].inc()
             await context.abort(grpc.StatusCode.UNAVAILABLE, "this process is draining; call again, another answers")
         started = time.perf_counter()
-        request_id = _bind_request(context, self._method)
+        span = self._begin(context)
         code = grpc.StatusCode.OK
         try:
             with self._calls:
@@ -153,10 +165,22 @@ class _Observer:
         except Exception:  # noqa: BLE001 - the last line of defence: logged whole, answered without its text
             code = grpc.StatusCode.INTERNAL
             _log.exception("rpc failed", method=self._method)
-            await context.abort(code, f"internal error; the service's log has it under request_id {request_id}")
+            await context.abort(
+                code, f"internal error; the service's log has it under request_id {span.trace.request_id}"
+            )
         finally:
             self._handled[code].inc()
             self._seconds.observe(time.perf_counter() - started)
+            span.note("rpc.grpc.status_code", code.value[0])
+            span.end(code.name if code in _OUR_FAULT else "")
+
+    def _begin(self, context: Context[Any, Any]) -> Span:
+        """Binds the caller's ids (or new ones) to what the call logs and causes."""
+        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        span = spans.begin(self._name, tracing.trace_of(metadata), spans.Kind.SERVER, self._about)
+        tracing.bind(span.trace)
+        logs.bind(method=self._method)
+        return span
 
     async def _abort(self, context: Context[Any, Any], error: RetrogradeError) -> None:
         _log.info("rpc refused", method=self._method, code=error.code.name, reason=str(error))
@@ -169,12 +193,3 @@ def _code_of(context: Context[Any, Any]) -> grpc.StatusCode:
     if isinstance(code, grpc.StatusCode):
         return code
     return next((each for each in grpc.StatusCode if each.value[0] == code), grpc.StatusCode.UNKNOWN)
-
-
-def _bind_request(context: Context[Any, Any], method: str) -> str:
-    """Binds the caller's ids (or new ones) to what the call logs and causes; gives the request id."""
-    metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-    trace = tracing.trace_of(metadata)
-    tracing.bind(trace)
-    logs.bind(request_id=trace.request_id, method=method, traceparent=trace.traceparent)
-    return trace.request_id

@@ -3,8 +3,9 @@
     log = get_logger(__name__)
     log.info("tree finished", problem_id="p7", seconds=1.5)
 
-writes {"time", "level", "service", "logger", "event", ...context, ...fields}. Context is what `bound` put around the
-code that logs: the request of an RPC, the message of a worker. Lines of libraries take the same shape.
+writes {"time", "level", "service", "logger", "event", ...ids, ...context, ...fields}. Ids are those of `tracing`:
+request_id, trace_id, span_id. Context is what `bound` put around the code that logs: the method of an RPC, the message
+of a worker, its run and problem. Lines of libraries take the same shape.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+from retrograde.runtime import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -93,7 +96,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
         }
-        fields = {**_context.get(), **getattr(record, _FIELDS, {})}
+        fields = {**tracing.ids(), **_context.get(), **getattr(record, _FIELDS, {})}
         line |= {name: _json_safe(value) for name, value in fields.items()}
         if record.exc_info and record.exc_info[0]:
             line["traceback"] = self.formatException(record.exc_info)

@@ -28,13 +28,13 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from retrograde.runtime import logs, metrics, ports
+from retrograde.runtime import logs, metrics, ports, spans
 from retrograde.runtime.adapters import open_broker, open_store
 from retrograde.runtime.errors import InvalidInputError, RetrogradeError
 from retrograde.runtime.interceptors import CallsInFlight, ServerInterceptor
 from retrograde.runtime.settings import BAD_INPUT_STATUS, ServiceSettings
 from retrograde.runtime.tls import Identity
-from retrograde.runtime.tracing import TracedBroker
+from retrograde.runtime.traced_broker import TracedBroker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -80,6 +80,7 @@ class Process:
         logs.configure(self._name, self._settings.log_level)
         self._task = asyncio.current_task()
         self._install_signals()
+        await self.enter(spans.exporting(self._name, self._settings.tracing))
         self._server = grpc.aio.server(
             interceptors=(ServerInterceptor(self._calls),),
             options=(*_OPTIONS, ("grpc.max_receive_message_length", self._settings.max_message_bytes)),

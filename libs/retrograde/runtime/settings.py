@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar, get_arg
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from retrograde.runtime.spans import TracingSettings
 from retrograde.runtime.tls import TlsSettings
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ class ServiceSettings(BaseModel):
     broker: str = Field("", description="sqlite:///ABSOLUTE/PATH.db; only services that use a broker need one.")
     store: str = Field("", description="file:///ABSOLUTE/DIRECTORY; only services that use a store need one.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level written.")
+    tracing: TracingSettings = Field(
+        TracingSettings(), description="endpoint and sample_ratio: where spans are sent, and of how many traces."
+    )
     drain_seconds: float = Field(
         30.0, ge=0, description="After SIGTERM, how long work in flight may take to end or to be handed back."
     )

@@ -2,9 +2,9 @@
 
     a server's call, a worker's message  --bound-->  context  --carried-->  calls of the clients, messages published
 
-Both are kept in a context variable, so they follow tasks and threads that are started inside. This platform records no
-spans, therefore the traceparent is sent on as it came and parents stay those of the caller's own tracing. What is
-missing or malformed is made new: whoever is at the start of a chain begins a trace.
+Both are kept in a context variable, so they follow tasks and threads that are started inside. Where spans are recorded
+(`spans`) the traceparent names the span that is the cause; elsewhere it is sent on as it came. What is missing or
+malformed is made new: whoever is at the start of a chain begins a trace, and decides whether it is recorded.
 """
 
 from __future__ import annotations
@@ -14,11 +14,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from retrograde.runtime.broker import Broker, Consumer
+from dataclasses import dataclass, field
 
 TRACEPARENT = "traceparent"
 REQUEST_ID = "x-request-id"
@@ -30,10 +26,26 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The two ids of one chain of causes."""
+    """The two ids of one chain of causes. `is_new` says that no span of it is recorded yet."""
 
     traceparent: str
     request_id: str
+    is_new: bool = field(default=False, compare=False)
+
+    @property
+    def trace_id(self) -> str:
+        """32 hexadecimal digits."""
+        return self.traceparent[3:35]
+
+    @property
+    def span_id(self) -> str:
+        """16 hexadecimal digits."""
+        return self.traceparent[36:52]
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether its spans are recorded, where spans are."""
+        return bool(int(self.traceparent[53:55], 16) & 1)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -42,20 +54,36 @@ class Trace:
 
 
 _current: ContextVar[Trace | None] = ContextVar("retrograde_trace", default=None)
+_share = 0.0
 
 
 def trace_of(headers: Mapping[str, str]) -> Trace:
     """The ids in `headers`, each new where it is missing or malformed."""
     traceparent, request_id = headers.get(TRACEPARENT, ""), headers.get(REQUEST_ID, "")
+    is_new = not _TRACEPARENT.fullmatch(traceparent)
     return Trace(
-        traceparent if _TRACEPARENT.fullmatch(traceparent) else _new_traceparent(),
+        _new_traceparent() if is_new else traceparent,
         request_id if _REQUEST_ID.fullmatch(request_id) else _random_hex(32),
+        is_new,
     )
 
 
+def current() -> Trace:
+    """What causes what is done here; a new trace where nothing is bound."""
+    return _current.get() or trace_of({})
+
+
 def carried() -> dict[str, str]:
-    """The headers of what is caused here; those of a new trace where nothing is bound."""
-    return (_current.get() or trace_of({})).headers
+    """The headers of what is caused here."""
+    return current().headers
+
+
+def ids() -> dict[str, str]:
+    """For a line of a log: what is bound here, nothing where nothing is."""
+    trace = _current.get()
+    return (
+        {} if trace is None else {"request_id": trace.request_id, "trace_id": trace.trace_id, "span_id": trace.span_id}
+    )
 
 
 def bind(trace: Trace) -> None:
@@ -73,38 +101,18 @@ def bound(trace: Trace) -> Iterator[None]:
         _current.reset(token)
 
 
+def sample(share: float) -> float:
+    """From now on that share of the traces begun here is recorded; gives the share until now."""
+    global _share
+    before, _share = _share, share
+    return before
+
+
 def _new_traceparent() -> str:
-    """Version 00, random ids, not sampled: nobody records it."""
-    return f"00-{_random_hex(32)}-{_random_hex(16)}-00"
+    """Version 00, random ids; sampled as often as `sample` said, at first never."""
+    return f"00-{_random_hex(32)}-{_random_hex(16)}-{int(random.random() < _share):02x}"
 
 
 def _random_hex(num_digits: int) -> str:
     """To tell chains of causes apart, not to be kept secret; several times cheaper than the system's source."""
     return f"{random.getrandbits(4 * num_digits):0{num_digits}x}"
-
-
-class TracedBroker:
-    """Another broker, whose messages carry the ids of what caused them; headers given by name win."""
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-
-    def create_topic(self, topic: str, num_partitions: int) -> None:
-        """See Broker."""
-        self._broker.create_topic(topic, num_partitions)
-
-    def publish(self, topic: str, key: str, value: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """See Broker."""
-        self._broker.publish(topic, key, value, {**carried(), **(headers or {})})
-
-    def consumer(self, topic: str, group: str) -> Consumer:
-        """See Broker."""
-        return self._broker.consumer(topic, group)
-
-    def lag(self, topic: str, group: str) -> int:
-        """See Broker."""
-        return self._broker.lag(topic, group)
-
-    def close(self) -> None:
-        """See Broker."""
-        self._broker.close()

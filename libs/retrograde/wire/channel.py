@@ -10,14 +10,19 @@ import asyncio
 import functools
 import random
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self, TypeVar
 
 import grpc
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
 
-from retrograde.runtime import tracing
+from retrograde.runtime import spans, tracing
 from retrograde.runtime.errors import BY_CODE, RetrogradeError, UnavailableError
+from retrograde.runtime.spans import Span
 from retrograde.runtime.tls import Identity, Shown
+from retrograde.runtime.tracing import Trace
 from retrograde.wire.rotating import RotatingChannel
 
 T = TypeVar("T")
@@ -44,9 +49,25 @@ def domain_error(error: grpc.aio.AioRpcError) -> RetrogradeError:
     return BY_CODE.get(error.code(), RetrogradeError)(error.details() or error.code().name.lower())
 
 
-def metadata() -> tuple[tuple[str, str], ...]:
-    """The ids that a call carries on; one call, repeated or not, has one set of them."""
-    return tuple(tracing.carried().items())
+def metadata(trace: Trace | None = None) -> tuple[tuple[str, str], ...]:
+    """The ids that a call carries on, of what is bound by default; one call, repeated or not, has one set of them."""
+    return tuple((trace or tracing.current()).headers.items())
+
+
+def recorded(request: Message) -> AbstractContextManager[Span | None]:
+    """A span around a call with `request`, repeated or not."""
+    service, method = _rpc_of(request.DESCRIPTOR)
+    return spans.record(f"{service}/{method}", spans.Kind.CLIENT, spans.rpc(service, method))
+
+
+@functools.cache
+def _rpc_of(message: Descriptor) -> tuple[str, str]:
+    """Service and method that take messages of this kind: here every RPC has its own."""
+    for service in message.file.services_by_name.values():
+        for method in service.methods:
+            if method.input_type == message:
+                return service.full_name, method.name
+    return "", message.name
 
 
 def open_channel(address: str, identity: Identity | None = None, name: str = "") -> grpc.aio.Channel:
@@ -109,15 +130,22 @@ class ServiceClient:
     ) -> None:
         await self._channel.close(None)
 
-    async def _call(self, method: Callable[..., Awaitable[T]], request: object) -> T:
+    async def _call(self, method: Callable[..., Awaitable[T]], request: Message) -> T:
         """One unary call, repeated while the service is away."""
-        call = functools.partial(method, request, timeout=self._deadline, metadata=metadata())
-        return await patiently(call, self._patience)
+        with recorded(request):
+            call = functools.partial(method, request, timeout=self._deadline, metadata=metadata())
+            return await patiently(call, self._patience)
 
-    async def _stream(self, method: Callable[..., AsyncIterable[T]], request: object) -> AsyncIterator[T]:
+    async def _stream(self, method: Callable[..., AsyncIterable[T]], request: Message) -> AsyncIterator[T]:
         """A server stream; not repeated here, for only the caller knows where it stopped."""
+        service, name = _rpc_of(request.DESCRIPTOR)
+        span = spans.begin(f"{service}/{name}", tracing.current(), spans.Kind.CLIENT, spans.rpc(service, name))
+        failure = ""
         try:
-            async for message in method(request, metadata=metadata()):
+            async for message in method(request, metadata=metadata(span.trace)):
                 yield message
         except grpc.aio.AioRpcError as error:
+            failure = error.code().name
             raise domain_error(error) from error
+        finally:
+            span.end(failure)

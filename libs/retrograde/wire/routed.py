@@ -18,11 +18,12 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from retrograde.runtime import metrics
 from retrograde.runtime.errors import RetrogradeError, UnavailableError
 from retrograde.runtime.tls import Identity
-from retrograde.wire.channel import AWAY, domain_error, metadata, patiently
+from retrograde.wire.channel import AWAY, domain_error, metadata, patiently, recorded
 from retrograde.wire.replicas import RESOLVE_SECONDS, Replicas, Resolve, resolve_name
 from retrograde.wire.routing import Routes, Spill
 
@@ -83,9 +84,13 @@ class RoutedClient:
                 f"the client of {self.address} is not open; use it as `async with {type(self).__name__}(...)`"
             )
 
-    async def _route(self, method: Method[T], request: object, key: str, num_samples: int = 1) -> T:
+    async def _route(self, method: Method[T], request: Message, key: str, num_samples: int = 1) -> T:
         """The reply of one replica, the first in the order of `key` that gives one."""
         self._check_open()
+        with recorded(request):
+            return await self._first_reply(method, request, key, num_samples)
+
+    async def _first_reply(self, method: Method[T], request: Message, key: str, num_samples: int) -> T:
         clock = asyncio.get_running_loop().time
         ends = give_up = clock() + self._deadline
         ids = metadata()
@@ -125,12 +130,16 @@ class RoutedClient:
         except TimeoutError as error:
             raise UnavailableError(f"no replica of {self.address} answers: {self._replicas.reasons()}") from error
 
-    async def _call_all(self, method: Method[T], request: object) -> dict[str, T]:
+    async def _call_all(self, method: Method[T], request: Message) -> dict[str, T]:
         """The replies of all replicas, by address, those included that join meanwhile; one that leaves is let go.
 
         Each is waited for as one service is. Raises what one of them failed with in the end, naming all that did.
         """
         self._check_open()
+        with recorded(request):
+            return await self._all_replies(method, request)
+
+    async def _all_replies(self, method: Method[T], request: Message) -> dict[str, T]:
         ids = metadata()
         replies: dict[str, T] = {}
         while not replies or set(self._replicas.addresses) - replies.keys():
@@ -139,7 +148,7 @@ class RoutedClient:
             replies |= await self._call_each(method, request, set(self._replicas.addresses) - replies.keys(), ids)
         return replies
 
-    async def _call_each(self, method: Method[T], request: object, addresses: set[str], ids: Ids) -> dict[str, T]:
+    async def _call_each(self, method: Method[T], request: Message, addresses: set[str], ids: Ids) -> dict[str, T]:
         asked = sorted(addresses)
         calls = (self._call_one(method, request, address, ids) for address in asked)
         results = dict(zip(asked, await asyncio.gather(*calls, return_exceptions=True), strict=True))
@@ -153,7 +162,7 @@ class RoutedClient:
             raise _failure_of(failures, replies)
         return replies
 
-    async def _call_one(self, method: Method[T], request: object, address: str, ids: Ids) -> T | None:
+    async def _call_one(self, method: Method[T], request: Message, address: str, ids: Ids) -> T | None:
         """The reply of this replica; None when it is gone, so that nobody asks it any more."""
         with self._replicas.call(address, 1) as channel:
             call = functools.partial(method(channel), request, timeout=self._deadline, metadata=ids)

@@ -14,6 +14,7 @@ import json
 from collections.abc import Sequence
 
 from retrograde.core.problem import Cost, Problem
+from retrograde.runtime import tracing
 from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.errors import NotFoundError
 from retrograde.runtime.objects import ObjectStore
@@ -102,7 +103,8 @@ class ProblemQueue:
             priority=context.recipe.priority,
         )
         key = f"{context.run_id}/{problem.id}"
-        await in_thread(context.broker.publish, PROBLEMS_TOPIC, key, message.SerializeToString())
+        with tracing.bound(tracing.trace_of({})):  # a problem is a trace, from here to its solutions
+            await in_thread(context.broker.publish, PROBLEMS_TOPIC, key, message.SerializeToString())
 
     async def _keep(self, num_published: int) -> None:
         known = {"num_queued": self.num_queued, "num_published": num_published}

@@ -12,7 +12,8 @@ import pytest
 from retrograde.runtime import tracing
 from retrograde.runtime.adapters.sqlite_broker import SqliteBroker
 from retrograde.runtime.broker import Message
-from retrograde.runtime.tracing import Trace, TracedBroker
+from retrograde.runtime.traced_broker import TracedBroker
+from retrograde.runtime.tracing import Trace
 from retrograde.runtime.worker import consume
 
 TRACE = Trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "r-1")
