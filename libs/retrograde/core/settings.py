@@ -186,6 +186,10 @@ class RlSettings(Settings):
     num_epochs: int = Field(1, ge=1, description="Passes over each step's samples (silent: ours).")
     num_minibatches: int = Field(1, ge=1, description="Optimiser updates per pass, on equal shares (silent: ours).")
     learning_rate: float = Field(1e-6, gt=0, description="(silent: ours)")
+    learning_rate_schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="After the warm-up: as it is, or down to 0 over num_steps (silent: ours)."
+    )
+    warmup_steps: int = Field(0, ge=0, description="Steps over which the rate rises to learning_rate (silent: ours).")
     temperature: float = Field(1.0, gt=0, description="(silent: ours)")
     max_tokens: int = Field(15360, ge=1, description="Longest completion (recalled from the paper: 15,360).")
     max_policy_lag: int = Field(

@@ -24,6 +24,7 @@ from services.trainer.job import losses
 from services.trainer.job.batches import Example, MicroBatch, collate, deal, micro_batches
 from services.trainer.job.examples import examples_of
 from services.trainer.job.objective import Logprobs, objective
+from services.trainer.job.schedule import rl_schedule
 
 _MEANS = (
     "loss",
@@ -83,18 +84,19 @@ class Trainee:
 def take_step(trainee: Trainee, groups: Sequence[RolloutGroup], step: int) -> Mapping[str, float]:
     """All updates of step number `step` (from 0) on `groups`; returns their mean metrics."""
     began, rl = time.monotonic(), trainee.rl
+    rate = rl_schedule(rl).learning_rate(step)
     examples = examples_of(groups, rl)
     if _needs_old(rl):
         examples = with_old_logprobs(trainee, examples)
     updates = minibatches(len(examples), rl, trainee.seed, step)
     means = np.zeros(len(_MEANS) + 1)
     for indices in updates:
-        means += np.array(update(trainee, [examples[i] for i in indices])) / len(updates)
+        means += np.array(update(trainee, [examples[i] for i in indices], rate)) / len(updates)
     values = dict(zip((*_MEANS, "grad_norm"), means.tolist(), strict=True))
     return {
         **values,
         "clip_ratio/region_mean": values["clip_ratio/low_mean"] + values["clip_ratio/high_mean"],
-        "learning_rate": rl.learning_rate,
+        "learning_rate": rate,
         "num_trained_samples": sum(example.num_trained > 0 for example in examples),
         "num_updates": len(updates),
         "num_steps": rl.num_steps,
@@ -113,7 +115,7 @@ def minibatches(num_examples: int, rl: RlSettings, seed: int, step: int) -> list
     return parts
 
 
-def update(trainee: Trainee, examples: Sequence[Example]) -> list[float]:
+def update(trainee: Trainee, examples: Sequence[Example], learning_rate: float) -> list[float]:
     """One optimiser update on `examples`, none where nothing trains; returns _MEANS and the gradient's norm."""
     rl, ranks = trainee.rl, trainee.ranks
     lengths = [example.num_trained for example in examples]
@@ -123,7 +125,7 @@ def update(trainee: Trainee, examples: Sequence[Example]) -> list[float]:
     plan = _plan(shared, rl)
     for group in deal(plan, ranks.rank, ranks.world_size):
         sums += _accumulate(trainee, collate([shared[i] for i in group], ranks.device), max(1.0, sum(lengths)))
-    norm = trainee.policy.step(rl.learning_rate) if plan else 0.0
+    norm = trainee.policy.step(learning_rate) if plan else 0.0
     return [*ranks.sum(sums), norm]
 
 

@@ -122,7 +122,7 @@ def ours(groups: list[RolloutGroup], rl: RlSettings) -> tuple[float, torch.Tenso
     trainee = Trainee(policy, reference, Alone(), rl, seed=0)
     examples = with_old_logprobs(trainee, examples_of(groups, rl))
     moved(policy.model)
-    loss = update(trainee, examples)[0]
+    loss = update(trainee, examples, trainee.rl.learning_rate)[0]
     return loss, policy.gradients[0]
 
 
