@@ -116,10 +116,11 @@ verifier-accuracy: $(STAMP) ## our grader and Math-Verify on labelled pairs, int
 
 ENGINE ?= $(firstword $(foreach each,docker podman buildah,$(shell $(each) info >/dev/null 2>&1 && echo $(each))))
 
-images: ## the container images, by docker, podman or buildah; TAG=dev
+images: ## the container images, by docker, podman or buildah; TAG=dev; GPU=1 adds inference-gpu
 	@engine="$(ENGINE)"; test -n "$$engine" || { echo "make: neither docker nor podman nor buildah answers; start one, or do without: make images-archive"; exit 2; }; \
 	for each in search verifier rewriter rollouts trainer inference trainer/job; do \
-		$$engine build --file services/$$each/Dockerfile --tag retrograde/$${each#trainer/}:$(or $(TAG),dev) . || exit; done
+		$$engine build --file services/$$each/Dockerfile --tag retrograde/$${each#trainer/}:$(or $(TAG),dev) . || exit; done; \
+	test -z "$(GPU)" || $$engine build --file services/inference/Dockerfile --build-arg REQUIREMENTS=inference-gpu --tag retrograde/inference-gpu:$(or $(TAG),dev) .
 
 images-archive: $(STAMP) ## the same without any of them, as build/images/images.tar (Debian 12; TAG=dev)
 	$(BIN)/python -m tools.images --out build/images --tag $(or $(TAG),dev)
