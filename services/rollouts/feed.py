@@ -64,10 +64,10 @@ class Feed:
         """Who holds what."""
         return self.journal.tickets
 
-    async def begin_session(self, consumer: str) -> None:
-        """What an earlier session of `consumer` holds is free; its open streams end."""
+    async def begin_session(self, consumer: str, lease_ids: Sequence[str] = ()) -> None:
+        """What an earlier session of `consumer` holds is free, but for these leases; its open streams end."""
         self._sessions[consumer] += 1
-        await self._record(lambda: [{"event": "session", "consumer": consumer}])
+        await self._record(lambda: [{"event": "session", "consumer": consumer, "leases": list(lease_ids)}])
 
     async def pull(self, pull: Pull) -> AsyncGenerator[Delivery]:
         """Groups as they become ready, each leased before it is yielded; fewer than wanted when the feed ends.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -43,12 +44,17 @@ class Feeds:
         for feed in self.open_feeds.values():
             await feed.close()
 
-    async def open(self, name: str, prompts_key: str, settings: FeedSettings, consumer: str = "") -> Feed:
-        """A new session of `consumer` on feed `name`. Raises ConflictError when it exists with another description."""
+    async def open(
+        self, name: str, prompts_key: str, settings: FeedSettings, consumer: str = "", lease_ids: Sequence[str] = ()
+    ) -> Feed:
+        """A new session of `consumer`, which goes on with these leases, on feed `name`.
+
+        Raises ConflictError when it exists with another description.
+        """
         async with self.lock:
             await asyncio.to_thread(self._describe, name, prompts_key, settings)
         feed = await self.get(name)
-        await feed.begin_session(consumer)
+        await feed.begin_session(consumer, lease_ids)
         return feed
 
     async def get(self, name: str) -> Feed:

@@ -36,7 +36,7 @@ class RolloutsServicer(RolloutsServiceServicer):
     async def OpenFeed(self, request: pb.OpenFeedRequest, context: Context) -> pb.OpenFeedResponse:
         """Creates or finds the feed."""
         settings = _settings(request.settings_json)
-        feed = await self._feeds.open(request.feed, request.prompts_key, settings, request.consumer)
+        feed = await self._feeds.open(request.feed, request.prompts_key, settings, request.consumer, request.lease_ids)
         model = await self._inference.get_model()
         return pb.OpenFeedResponse(
             num_prompts=len(feed.problems),

@@ -4,7 +4,7 @@ A prompt of an epoch is a ticket. A ticket is free, taken (being sampled, or rea
 acknowledged, or dropped for a reason. Tickets come in an order that is a function of the seed, each prompt once in each
 epoch; what is free again comes before what was never taken.
 
-    session   {consumer}                     its leases end, their tickets are free
+    session   {consumer, leases}             its other leases end, their tickets are free
     lease     {consumer, lapses_at, leases}  lease id -> ticket
     return    {leases}                       leased and not delivered: free
     ack       {tickets}                      done
@@ -154,7 +154,8 @@ class Tickets:
         """Takes an event up; those above, and no other."""
         match event:
             case {"event": "session", "consumer": str(consumer)}:
-                self._end(ticket for ticket, lease in list(self.leases.items()) if lease.consumer == consumer)
+                kept, held = set(event.get("leases", ())), list(self.leases.items())
+                self._end(ticket for ticket, lease in held if lease.consumer == consumer and lease.id not in kept)
             case {"event": "lease", "consumer": str(consumer), "lapses_at": float(lapses_at), "leases": dict(leases)}:
                 for lease_id, ticket in leases.items():
                     self._lease(Ticket.parse(ticket), Lease(lease_id, consumer, lapses_at))

@@ -100,12 +100,12 @@ def feed(tmp_path: Path, minio_server: MinioServer) -> Iterator[tuple[GrpcFeed, 
 def test_every_prompt_is_used_once(feed: tuple[GrpcFeed, Watchman, ObjectStore]) -> None:
     """Two epochs of groups reach the trainer, each prompt once in each, although the service died at every point.
 
-    Each pull is of a new session: what was leased and never delivered comes back with it.
+    It opens the feed once: what was leased and never delivered comes back to it all the same.
     """
     rollouts, watchman, store = feed
     used: list[str] = []
+    patiently(rollouts.open)
     for _ in range(2 * NUM_PROMPTS // NUM_GROUPS):
-        patiently(rollouts.open)
         groups = rollouts.pull(NUM_GROUPS, 0)
         patiently(lambda groups=groups: rollouts.ack([group.lease_id for group in groups]))  # type: ignore[misc]
         used += [group.id for group in groups]

@@ -26,7 +26,7 @@ from retrograde.v1 import inference_service_pb2 as retrograde_dot_v1_dot_inferen
 from retrograde.v1 import rollout_pb2 as retrograde_dot_v1_dot_rollout__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$retrograde/v1/rollouts_service.proto\x12\rretrograde.v1\x1a%retrograde/v1/inference_service.proto\x1a\x1bretrograde/v1/rollout.proto\"]\n\x0fOpenFeedRequest\x12\x0c\n\x04\x66\x65\x65\x64\x18\x01 \x01(\t\x12\x13\n\x0bprompts_key\x18\x02 \x01(\t\x12\x15\n\rsettings_json\x18\x03 \x01(\t\x12\x10\n\x08\x63onsumer\x18\x04 \x01(\t\"Y\n\x10OpenFeedResponse\x12\x13\n\x0bnum_prompts\x18\x01 \x01(\x04\x12\x18\n\x10num_acknowledged\x18\x02 \x01(\x04\x12\x16\n\x0epolicy_version\x18\x03 \x01(\x04\"\x81\x01\n\x13PullRolloutsRequest\x12\x0c\n\x04\x66\x65\x65\x64\x18\x01 \x01(\t\x12\x12\n\nnum_groups\x18\x02 \x01(\r\x12\x1a\n\x12min_policy_version\x18\x03 \x01(\x04\x12\x10\n\x08\x63onsumer\x18\x04 \x01(\t\x12\x1a\n\x12max_unacknowledged\x18\x05 \x01(\r\"B\n\x14PullRolloutsResponse\x12*\n\x05group\x18\x01 \x01(\x0b\x32\x1b.retrograde.v1.RolloutGroup\"G\n\x12\x41\x63kRolloutsRequest\x12\x0c\n\x04\x66\x65\x65\x64\x18\x01 \x01(\t\x12\x11\n\tlease_ids\x18\x02 \x03(\t\x12\x10\n\x08\x63onsumer\x18\x03 \x01(\t\"/\n\x13\x41\x63kRolloutsResponse\x12\x18\n\x10num_acknowledged\x18\x01 \x01(\x04\"\x80\x01\n\x14PublishPolicyRequest\x12\x0c\n\x04\x66\x65\x65\x64\x18\x01 \x01(\t\x12\x16\n\x0e\x63heckpoint_key\x18\x02 \x01(\t\x12\x16\n\x0epolicy_version\x18\x03 \x01(\x04\x12*\n\tin_flight\x18\x04 \x01(\x0e\x32\x17.retrograde.v1.InFlight\"D\n\x15PublishPolicyResponse\x12\x16\n\x0epolicy_version\x18\x01 \x01(\x04\x12\x13\n\x0bgap_seconds\x18\x02 \x01(\x01\x32\xeb\x02\n\x0fRolloutsService\x12K\n\x08OpenFeed\x12\x1e.retrograde.v1.OpenFeedRequest\x1a\x1f.retrograde.v1.OpenFeedResponse\x12Y\n\x0cPullRollouts\x12\".retrograde.v1.PullRolloutsRequest\x1a#.retrograde.v1.PullRolloutsResponse0\x01\x12T\n\x0b\x41\x63kRollouts\x12!.retrograde.v1.AckRolloutsRequest\x1a\".retrograde.v1.AckRolloutsResponse\x12Z\n\rPublishPolicy\x12#.retrograde.v1.PublishPolicyRequest\x1a$.retrograde.v1.PublishPolicyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$retrograde/v1/rollouts_service.proto\x12\rretrograde.v1\x1a%retrograde/v1/inference_service.proto\x1a\x1bretrograde/v1/rollout.proto\"p\n\x0fOpenFeedRequest\x12\x0c\n\x04\x66\x65\x65\x64\x18\x01 \x01(\t\x12\x13\n\x0bprompts_key\x18\x02 \x01(\t\x12\x15\n\rsettings_json\x18\x03 \x01(\t\x12\x10\n\x08\x63onsumer\x18\x04 \x01(\t\x12\x11\n\tlease_ids\x18\x05 \x03(\t\"Y\n\x10OpenFeedResponse\x12\x13\n\x0bnum_prompts\x18\x01 \x01(\x04\x12\x18\n\x10num_acknowledged\x18\x02 \x01(\x04\x12\x16\n\x0epolicy_version\x18\x03 \x01(\x04\"\x9c\x01\n\x13PullRolloutsRequest\x12\x0c\n\x04\x66\x65\x65\x64\x18\x01 \x01(\t\x12\x12\n\nnum_groups\x18\x02 \x01(\r\x12\x1a\n\x12min_policy_version\x18\x03 \x01(\x04\x12\x10\n\x08\x63onsumer\x18\x04 \x01(\t\x12\x1a\n\x12max_unacknowledged\x18\x05 \x01(\r\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\x04\"o\n\x14PullRolloutsResponse\x12*\n\x05group\x18\x01 \x01(\x0b\x32\x1b.retrograde.v1.RolloutGroup\x12+\n\x06groups\x18\x02 \x03(\x0b\x32\x1b.retrograde.v1.RolloutGroup\"G\n\x12\x41\x63kRolloutsRequest\x12\x0c\n\x04\x66\x65\x65\x64\x18\x01 \x01(\t\x12\x11\n\tlease_ids\x18\x02 \x03(\t\x12\x10\n\x08\x63onsumer\x18\x03 \x01(\t\"/\n\x13\x41\x63kRolloutsResponse\x12\x18\n\x10num_acknowledged\x18\x01 \x01(\x04\"\x80\x01\n\x14PublishPolicyRequest\x12\x0c\n\x04\x66\x65\x65\x64\x18\x01 \x01(\t\x12\x16\n\x0e\x63heckpoint_key\x18\x02 \x01(\t\x12\x16\n\x0epolicy_version\x18\x03 \x01(\x04\x12*\n\tin_flight\x18\x04 \x01(\x0e\x32\x17.retrograde.v1.InFlight\"D\n\x15PublishPolicyResponse\x12\x16\n\x0epolicy_version\x18\x01 \x01(\x04\x12\x13\n\x0bgap_seconds\x18\x02 \x01(\x01\x32\xeb\x02\n\x0fRolloutsService\x12K\n\x08OpenFeed\x12\x1e.retrograde.v1.OpenFeedRequest\x1a\x1f.retrograde.v1.OpenFeedResponse\x12Y\n\x0cPullRollouts\x12\".retrograde.v1.PullRolloutsRequest\x1a#.retrograde.v1.PullRolloutsResponse0\x01\x12T\n\x0b\x41\x63kRollouts\x12!.retrograde.v1.AckRolloutsRequest\x1a\".retrograde.v1.AckRolloutsResponse\x12Z\n\rPublishPolicy\x12#.retrograde.v1.PublishPolicyRequest\x1a$.retrograde.v1.PublishPolicyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,21 +34,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'retrograde.v1.rollouts_serv
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_OPENFEEDREQUEST']._serialized_start=123
-  _globals['_OPENFEEDREQUEST']._serialized_end=216
-  _globals['_OPENFEEDRESPONSE']._serialized_start=218
-  _globals['_OPENFEEDRESPONSE']._serialized_end=307
-  _globals['_PULLROLLOUTSREQUEST']._serialized_start=310
-  _globals['_PULLROLLOUTSREQUEST']._serialized_end=439
-  _globals['_PULLROLLOUTSRESPONSE']._serialized_start=441
-  _globals['_PULLROLLOUTSRESPONSE']._serialized_end=507
-  _globals['_ACKROLLOUTSREQUEST']._serialized_start=509
-  _globals['_ACKROLLOUTSREQUEST']._serialized_end=580
-  _globals['_ACKROLLOUTSRESPONSE']._serialized_start=582
-  _globals['_ACKROLLOUTSRESPONSE']._serialized_end=629
-  _globals['_PUBLISHPOLICYREQUEST']._serialized_start=632
-  _globals['_PUBLISHPOLICYREQUEST']._serialized_end=760
-  _globals['_PUBLISHPOLICYRESPONSE']._serialized_start=762
-  _globals['_PUBLISHPOLICYRESPONSE']._serialized_end=830
-  _globals['_ROLLOUTSSERVICE']._serialized_start=833
-  _globals['_ROLLOUTSSERVICE']._serialized_end=1196
+  _globals['_OPENFEEDREQUEST']._serialized_end=235
+  _globals['_OPENFEEDRESPONSE']._serialized_start=237
+  _globals['_OPENFEEDRESPONSE']._serialized_end=326
+  _globals['_PULLROLLOUTSREQUEST']._serialized_start=329
+  _globals['_PULLROLLOUTSREQUEST']._serialized_end=485
+  _globals['_PULLROLLOUTSRESPONSE']._serialized_start=487
+  _globals['_PULLROLLOUTSRESPONSE']._serialized_end=598
+  _globals['_ACKROLLOUTSREQUEST']._serialized_start=600
+  _globals['_ACKROLLOUTSREQUEST']._serialized_end=671
+  _globals['_ACKROLLOUTSRESPONSE']._serialized_start=673
+  _globals['_ACKROLLOUTSRESPONSE']._serialized_end=720
+  _globals['_PUBLISHPOLICYREQUEST']._serialized_start=723
+  _globals['_PUBLISHPOLICYREQUEST']._serialized_end=851
+  _globals['_PUBLISHPOLICYRESPONSE']._serialized_start=853
+  _globals['_PUBLISHPOLICYRESPONSE']._serialized_end=921
+  _globals['_ROLLOUTSSERVICE']._serialized_start=924
+  _globals['_ROLLOUTSSERVICE']._serialized_end=1287
 # @@protoc_insertion_point(module_scope)

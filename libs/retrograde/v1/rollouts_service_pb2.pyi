@@ -28,6 +28,7 @@ class OpenFeedRequest(_message.Message):
     PROMPTS_KEY_FIELD_NUMBER: _builtins.int
     SETTINGS_JSON_FIELD_NUMBER: _builtins.int
     CONSUMER_FIELD_NUMBER: _builtins.int
+    LEASE_IDS_FIELD_NUMBER: _builtins.int
     feed: _builtins.str
     prompts_key: _builtins.str
     """Object key of the prompts: JSON lines of Problem."""
@@ -35,6 +36,10 @@ class OpenFeedRequest(_message.Message):
     """Feed settings in JSON: group size, temperature, max tokens, staleness, ..."""
     consumer: _builtins.str
     """A name that this trainer keeps over its restarts; empty is one consumer too."""
+    @_builtins.property
+    def lease_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Leases that the consumer has and goes on with; its others are handed back."""
+
     def __init__(
         self,
         *,
@@ -42,10 +47,11 @@ class OpenFeedRequest(_message.Message):
         prompts_key: _builtins.str = ...,
         settings_json: _builtins.str = ...,
         consumer: _builtins.str = ...,
+        lease_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "feed", b"feed", "prompts_key", b"prompts_key", "settings_json", b"settings_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "feed", b"feed", "lease_ids", b"lease_ids", "prompts_key", b"prompts_key", "settings_json", b"settings_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -85,6 +91,7 @@ class PullRolloutsRequest(_message.Message):
     MIN_POLICY_VERSION_FIELD_NUMBER: _builtins.int
     CONSUMER_FIELD_NUMBER: _builtins.int
     MAX_UNACKNOWLEDGED_FIELD_NUMBER: _builtins.int
+    MAX_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
     feed: _builtins.str
     num_groups: _builtins.int
     """The stream ends after this many groups, or with fewer when the feed ends."""
@@ -92,6 +99,8 @@ class PullRolloutsRequest(_message.Message):
     consumer: _builtins.str
     max_unacknowledged: _builtins.int
     """The stream pauses while the consumer holds this many groups that it has not acknowledged; 0: never."""
+    max_message_bytes: _builtins.int
+    """Groups that are there at the same time may come in one message of at most so many bytes; 0: one in each."""
     def __init__(
         self,
         *,
@@ -100,10 +109,11 @@ class PullRolloutsRequest(_message.Message):
         min_policy_version: _builtins.int = ...,
         consumer: _builtins.str = ...,
         max_unacknowledged: _builtins.int = ...,
+        max_message_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "feed", b"feed", "max_unacknowledged", b"max_unacknowledged", "min_policy_version", b"min_policy_version", "num_groups", b"num_groups"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "feed", b"feed", "max_message_bytes", b"max_message_bytes", "max_unacknowledged", b"max_unacknowledged", "min_policy_version", b"min_policy_version", "num_groups", b"num_groups"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -114,16 +124,24 @@ class PullRolloutsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GROUP_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def group(self) -> _rollout_pb2.RolloutGroup: ...
+    def group(self) -> _rollout_pb2.RolloutGroup:
+        """Where it is the only one."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[_rollout_pb2.RolloutGroup]:
+        """Where there are several."""
+
     def __init__(
         self,
         *,
         group: _rollout_pb2.RolloutGroup | None = ...,
+        groups: _abc.Iterable[_rollout_pb2.RolloutGroup] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "groups", b"groups"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,7 +6,7 @@ Each is an async context manager: `async with InferenceClient("127.0.0.1:50051")
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -201,10 +201,18 @@ class RewriterClient(ServiceClient):
 class RolloutsClient(ServiceClient):
     """Rollouts for a trainer, which is one `consumer` of each feed, under a name that it keeps over its restarts."""
 
-    async def open_feed(self, feed: str, prompts_key: str, settings_json: str = "", *, consumer: str = "") -> Feed:
-        """Creates the feed or joins it; what an earlier session of `consumer` had leased is handed back."""
+    async def open_feed(
+        self,
+        feed: str,
+        prompts_key: str,
+        settings_json: str = "",
+        *,
+        consumer: str = "",
+        lease_ids: Iterable[str] = (),
+    ) -> Feed:
+        """Creates the feed or joins it; what `consumer` had leased is handed back, but for `lease_ids`."""
         request = rollouts_pb2.OpenFeedRequest(
-            feed=feed, prompts_key=prompts_key, settings_json=settings_json, consumer=consumer
+            feed=feed, prompts_key=prompts_key, settings_json=settings_json, consumer=consumer, lease_ids=lease_ids
         )
         response = await self._call(RolloutsServiceStub(self._channel).OpenFeed, request)
         return Feed(response.num_prompts, response.num_acknowledged, response.policy_version)

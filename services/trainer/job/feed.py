@@ -55,6 +55,7 @@ class GrpcFeed:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="feed", daemon=True)
         self._pulls: set[Future[list[RolloutGroup]]] = set()
+        self._leases: set[str] = set()  # that came and are not acknowledged
         self._interrupted = False
 
     def __enter__(self) -> Self:
@@ -73,10 +74,8 @@ class GrpcFeed:
 
     def open(self) -> None:
         """See RolloutSource."""
-        rl = self._settings.rl
-        sampling = {"group_size": rl.group_size, "temperature": rl.temperature, "max_tokens": rl.max_tokens}
-        described = json.dumps({**sampling, "seed": self._settings.seed, "lease_seconds": rl.lease_seconds})
-        self._run(self._client.open_feed(self._feed, self._settings.prompts_key, described))
+        self._leases.clear()
+        self._run(self._open())
 
     def pull(self, num_groups: int, min_policy_version: int) -> list[RolloutGroup]:
         """See RolloutSource."""
@@ -115,6 +114,14 @@ class GrpcFeed:
         client = RolloutsClient(settings.rollouts, identity=identity, deadline_seconds=settings.publish_seconds)
         return await client.__aenter__()
 
+    async def _open(self) -> None:
+        """Joins the feed; what came goes on, and whatever else this trainer had leased is free."""
+        rl = self._settings.rl
+        sampling = {"group_size": rl.group_size, "temperature": rl.temperature, "max_tokens": rl.max_tokens}
+        described = json.dumps({**sampling, "seed": self._settings.seed, "lease_seconds": rl.lease_seconds})
+        prompts_key, leases = self._settings.prompts_key, sorted(self._leases)
+        await self._client.open_feed(self._feed, prompts_key, described, lease_ids=leases)
+
     async def _ack(self, lease_ids: Sequence[str]) -> None:
         """All at once; where one of them is gone and the call refused, one by one."""
         try:
@@ -124,22 +131,27 @@ class GrpcFeed:
             for lease_id in lease_ids:
                 with contextlib.suppress(NotFoundError):
                     await self._client.ack(self._feed, [lease_id])
+        self._leases.difference_update(lease_ids)
 
     async def _pull(self, num_groups: int, min_policy_version: int) -> list[RolloutGroup]:
         """Pulls until all are here or the feed ends; a stream that breaks is taken up where it stopped."""
         groups: dict[str, RolloutGroup] = {}
-        clock = asyncio.get_running_loop().time
-        progressed = clock()
+        clock, patience = asyncio.get_running_loop().time, self._settings.patience_seconds
+        progressed, broke_off = clock(), False
         while len(groups) < num_groups:
             before = len(groups)
             try:
+                if broke_off:  # something may have been leased that never came
+                    await asyncio.wait_for(self._open(), patience)
                 async for group in self._client.pull(self._feed, num_groups - before, min_policy_version):
                     groups[group.id] = group
+                    self._leases.add(group.lease_id)
                     progressed = clock()
-            except UnavailableError as error:
-                if clock() - progressed > self._settings.patience_seconds:
-                    raise
+            except (UnavailableError, TimeoutError) as error:
+                if clock() - progressed > patience:
+                    raise UnavailableError(f"rollouts: no group came for {patience:g} s: {error}") from error
                 log.warning("pull broke off", reason=str(error), num_groups=len(groups))
+                broke_off = True
                 await asyncio.sleep(_PAUSE_SECONDS)
             else:
                 if len(groups) == before:

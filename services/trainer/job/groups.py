@@ -55,7 +55,7 @@ class Ledger:
         self._used: set[str] = set()
 
     def pull(self, num_groups: int, min_policy_version: int) -> list[RolloutGroup]:
-        """New groups, waited for; fewer when the feed ends."""
+        """New groups, waited for, in the order of their ids, whichever came first; fewer when the feed ends."""
         fresh: list[RolloutGroup] = []
         while len(fresh) < num_groups:
             groups = self._source.pull(num_groups - len(fresh), min_policy_version)
@@ -64,7 +64,7 @@ class Ledger:
             known, new = self._admit(groups)
             self._source.ack(known)
             fresh += new
-        return fresh
+        return sorted(fresh, key=lambda group: group.id)
 
     def interrupt(self) -> None:
         """Ends a pull in progress, which raises; no later one succeeds."""

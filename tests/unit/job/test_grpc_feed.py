@@ -78,7 +78,7 @@ def scripted_rollouts() -> ScriptedRollouts:
 
 @pytest.fixture(name="settings")
 def settings_of_job(rollouts: ScriptedRollouts, tmp_path: Path) -> Iterator[GrpoJobSettings]:
-    """Of the feed "arm" of `rollouts`, over loopback; the job gives up at once when nothing comes."""
+    """Of the feed "arm" of `rollouts`, over loopback."""
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
     add_RolloutsServiceServicer_to_server(rollouts, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -90,7 +90,6 @@ def settings_of_job(rollouts: ScriptedRollouts, tmp_path: Path) -> Iterator[Grpo
         work_dir=tmp_path,
         rollouts=f"127.0.0.1:{port}",
         feed="arm",
-        patience_seconds=0.5,
         seed=9,
         rl=RlSettings(group_size=6, temperature=0.9, max_tokens=77, lease_seconds=5000),
     )
@@ -125,6 +124,17 @@ def test_a_stream_that_breaks_off_is_taken_up_where_it_stopped(rollouts: Scripte
     assert rollouts.pulls == [(3, 5), (1, 5)]
 
 
+def test_what_was_leased_and_never_came_is_handed_back(rollouts: ScriptedRollouts, feed: GrpcFeed) -> None:
+    """After a break the feed is opened again, and told of the groups that came and are not acknowledged: no others."""
+    feed.open()
+    rollouts.script, rollouts.live = ["g1 g2", "g3 !", "g4"], {"g1"}
+    feed.pull(2, min_policy_version=5)
+    feed.ack(["g1"])
+
+    assert [group.id for group in feed.pull(2, min_policy_version=5)] == ["g3", "g4"]
+    assert [list(request.lease_ids) for request in rollouts.opened] == [[], ["g2", "g3"]]
+
+
 def test_a_feed_that_ends_gives_what_it_has(rollouts: ScriptedRollouts, feed: GrpcFeed) -> None:
     """A stream that ends well without a group is the end."""
     rollouts.script = ["g1"]
@@ -132,11 +142,12 @@ def test_a_feed_that_ends_gives_what_it_has(rollouts: ScriptedRollouts, feed: Gr
     assert [group.id for group in feed.pull(2, min_policy_version=0)] == ["g1"]
 
 
-def test_patience_ends(rollouts: ScriptedRollouts, feed: GrpcFeed) -> None:
+def test_patience_ends(rollouts: ScriptedRollouts, settings: GrpoJobSettings) -> None:
     """A service that stays away longer than `patience_seconds` is an error."""
     rollouts.script = ["!"] * 100
+    impatient = settings.model_copy(update={"patience_seconds": 0.5})
 
-    with pytest.raises(UnavailableError, match="restarting"):
+    with GrpcFeed(impatient) as feed, pytest.raises(UnavailableError, match=r"^rollouts: no group came for 0\.5 s: "):
         feed.pull(1, min_policy_version=0)
 
 

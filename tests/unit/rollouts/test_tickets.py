@@ -67,6 +67,16 @@ def test_a_session_frees_what_its_consumer_holds(tickets: Tickets) -> None:
     assert tickets.take(2, 0.0) == [Ticket(0, 0), Ticket(0, 2)]
 
 
+def test_a_session_goes_on_with_the_leases_it_names(tickets: Tickets) -> None:
+    """Its other ones end; a name that is none of its leases changes nothing."""
+    first, second = tickets.take(2, 0.0)
+    for ticket in (first, second):
+        lease(tickets, ticket, "a")
+    tickets.apply({"event": "session", "consumer": "a", "leases": [tickets.leases[second].id, "gone"]})
+    assert tickets.holders() == {"a": 1}
+    assert tickets.take(2, 0.0) == [first, Ticket(0, 2)]
+
+
 def test_a_lease_lapses_at_its_time(tickets: Tickets) -> None:
     """Not before; and an earlier lease's time does not end a later lease."""
     (ticket,) = tickets.take(1, 0.0)
