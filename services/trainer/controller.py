@@ -100,6 +100,16 @@ class Controller:
         await self.record(run_id)
         return await in_thread(History(self.store, run_id).read)
 
+    async def report(self, run_id: str) -> tuple[bytes, bytes]:
+        """(report.json, report.html) as they are stored. Raises NotFoundError."""
+        await self.record(run_id)
+        keys = [f"runs/{run_id}/report.{ending}" for ending in ("json", "html")]
+        try:
+            json, html = [await in_thread(self.store.get, key) for key in keys]
+        except NotFoundError as error:
+            raise NotFoundError(f"run_id: {run_id!r} has no report yet; its last stage makes it") from error
+        return json, html
+
     async def list(self, state: int, page_size: int, page_token: str) -> tuple[list[run_pb2.Run], str]:
         """(runs of the store in that state, newest first; the token of the next page). 0: any state, no limit."""
         runs = await in_thread(lambda: list(list_runs(self.store)))

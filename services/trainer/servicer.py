@@ -66,3 +66,8 @@ class TrainerServicer(TrainerServiceServicer):
     async def GetRunHistory(self, request: pb.GetRunHistoryRequest, context: Context) -> pb.GetRunHistoryResponse:
         """What happened to the run."""
         return pb.GetRunHistoryResponse(events=await self._controller.history(request.run_id))
+
+    async def GetRunReport(self, request: pb.GetRunReportRequest, context: Context) -> pb.GetRunReportResponse:
+        """The run's report."""
+        json, html = await self._controller.report(request.run_id)
+        return pb.GetRunReportResponse(json=json, html=html)

@@ -10,7 +10,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 import typer
 from typer.exceptions import TyperException
 
-from retrograde.cli import app_dlq, app_gc, app_runs, app_services, app_trees
+from retrograde.cli import app_dlq, app_gc, app_remote, app_runs, app_services, app_trees
 from retrograde.cli.app import app
 from retrograde.cli.running import INTERRUPTED_STATUS
 from retrograde.recipe.recipe import RecipeError
@@ -19,7 +19,7 @@ from retrograde.runtime.settings import BAD_INPUT_STATUS
 from retrograde.tasks.task import TaskError
 
 _BAD_INPUT = (RecipeError, TaskError, InvalidInputError, ConflictError, NotFoundError)
-__all__ = ["app_dlq", "app_gc", "app_runs", "app_services", "app_trees", "main"]
+__all__ = ["app_dlq", "app_gc", "app_remote", "app_runs", "app_services", "app_trees", "main"]
 
 
 def main() -> None:

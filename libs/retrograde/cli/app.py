@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from retrograde.analysis.report import write_report
 from retrograde.cli import checks
 from retrograde.cli.backends import Choice, opened_store
 from retrograde.cli.disagreements import list_disagreements
@@ -100,17 +99,6 @@ def run(
     choice = Choice.make(folder.path, broker, store)
     work = run_recipe(checked, folder, run_id, choice, console(), port_base, tracking_of(wandb, mlflow))
     raise typer.Exit(asyncio.run(work))
-
-
-@app.command(epilog="Example: `retrograde report build/demo`")
-def report(folder: Folder) -> None:
-    """Makes report.json and report.html again from what the run has stored so far."""
-    run_folder = RunFolder.at(folder)
-    run_id = run_folder.run_id()
-    with opened_store(run_folder.path) as store:
-        write_report(store, f"runs/{run_id}")
-        for path in run_folder.bring_report(store, run_id):
-            typer.echo(path)
 
 
 @app.command(epilog="Example: `retrograde export build/demo --format verl --to build/verl`")

@@ -17,14 +17,19 @@ from retrograde.tasks.task import TaskError, load_task
 def read_recipe(path: Path, *, needs_checkpoint: bool = True) -> Recipe:
     """The recipe, checked as far as it can be without its problems. Raises RecipeError or InvalidInputError."""
     recipe = load_recipe(path)
+    check_task_and_arms(path, recipe)
+    if needs_checkpoint:
+        _check_checkpoint(path, Path(recipe.policy.checkpoint))
+    return recipe
+
+
+def check_task_and_arms(path: Path, recipe: Recipe) -> None:
+    """Raises InvalidInputError for a task that is not there, and for an arm whose settings are not."""
     try:
         load_task(recipe.task)
     except TaskError as error:
         raise InvalidInputError(f"{path}: {error}") from error
     _check_arms(path, recipe)
-    if needs_checkpoint:
-        _check_checkpoint(path, Path(recipe.policy.checkpoint))
-    return recipe
 
 
 def read_problems(path: Path, recipe: Recipe) -> Mapping[str, list[Problem]]:

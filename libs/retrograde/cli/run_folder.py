@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +89,12 @@ class RunFolder:
     def bring_report(self, store: ObjectStore, run_id: str) -> list[Path]:
         """Copies the report alone."""
         return [self._file(store, f"runs/{run_id}/{name}", name) for name in ("report.json", "report.html")]
+
+    def write_report(self, files: Mapping[str, bytes]) -> list[Path]:
+        """Writes a report that came from elsewhere, by the names of its files."""
+        for name, data in files.items():
+            _write(self.path / name, data)
+        return [self.path / name for name in files]
 
     def _file(self, store: ObjectStore, key: str, name: str) -> Path:
         target = self.path / name

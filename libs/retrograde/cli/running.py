@@ -147,14 +147,21 @@ async def _follow(address: str, recipe: Recipe, run_id: str, console: Console) -
     recipe_yaml = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
     async with TrainerClient(address) as trainer:
         with RunProgress(console) as progress:
-            while True:
+            await trainer.create_run(run_id, recipe_yaml, by=getpass.getuser())
+            while not await shown_to_its_end(trainer, run_id, progress):
+                await asyncio.sleep(_AGAIN_SECONDS)
                 await trainer.create_run(run_id, recipe_yaml, by=getpass.getuser())
-                try:
-                    async for run in trainer.watch_run(run_id):
-                        progress.show(run)
-                        if run.state == run_pb2.RUN_STATE_SUCCEEDED:
-                            return
-                        if run.state in (run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED):
-                            raise RunFailedError(f"run {run_id}: {run.error or 'cancelled'}")
-                except UnavailableError:
-                    await asyncio.sleep(_AGAIN_SECONDS)
+
+
+async def shown_to_its_end(trainer: TrainerClient, run_id: str, progress: RunProgress) -> bool:
+    """Shows the run until it has succeeded; False when the trainer left before. Raises RunFailedError."""
+    try:
+        async for run in trainer.watch_run(run_id):
+            progress.show(run)
+            if run.state == run_pb2.RUN_STATE_SUCCEEDED:
+                return True
+            if run.state in (run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED):
+                raise RunFailedError(f"run {run_id}: {run.error or 'cancelled'}")
+    except UnavailableError:
+        pass
+    return False

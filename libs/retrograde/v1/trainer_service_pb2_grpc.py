@@ -65,6 +65,11 @@ class TrainerServiceStub:
                 request_serializer=retrograde_dot_v1_dot_trainer__service__pb2.GetRunHistoryRequest.SerializeToString,
                 response_deserializer=retrograde_dot_v1_dot_trainer__service__pb2.GetRunHistoryResponse.FromString,
                 _registered_method=True)
+        self.GetRunReport = channel.unary_unary(
+                '/retrograde.v1.TrainerService/GetRunReport',
+                request_serializer=retrograde_dot_v1_dot_trainer__service__pb2.GetRunReportRequest.SerializeToString,
+                response_deserializer=retrograde_dot_v1_dot_trainer__service__pb2.GetRunReportResponse.FromString,
+                _registered_method=True)
 
 
 class TrainerServiceServicer:
@@ -110,6 +115,13 @@ class TrainerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRunReport(self, request, context):
+        """The report of a run that has made it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -142,6 +154,11 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     servicer.GetRunHistory,
                     request_deserializer=retrograde_dot_v1_dot_trainer__service__pb2.GetRunHistoryRequest.FromString,
                     response_serializer=retrograde_dot_v1_dot_trainer__service__pb2.GetRunHistoryResponse.SerializeToString,
+            ),
+            'GetRunReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRunReport,
+                    request_deserializer=retrograde_dot_v1_dot_trainer__service__pb2.GetRunReportRequest.FromString,
+                    response_serializer=retrograde_dot_v1_dot_trainer__service__pb2.GetRunReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -307,6 +324,33 @@ class TrainerService:
             '/retrograde.v1.TrainerService/GetRunHistory',
             retrograde_dot_v1_dot_trainer__service__pb2.GetRunHistoryRequest.SerializeToString,
             retrograde_dot_v1_dot_trainer__service__pb2.GetRunHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRunReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/retrograde.v1.TrainerService/GetRunReport',
+            retrograde_dot_v1_dot_trainer__service__pb2.GetRunReportRequest.SerializeToString,
+            retrograde_dot_v1_dot_trainer__service__pb2.GetRunReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,8 @@ class TrainerServiceStub:
     """The run now, and again after each change, until it ends."""
     GetRunHistory: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.GetRunHistoryRequest, _trainer_service_pb2.GetRunHistoryResponse]
     """All that happened to the run, in order."""
+    GetRunReport: _grpc.UnaryUnaryMultiCallable[_trainer_service_pb2.GetRunReportRequest, _trainer_service_pb2.GetRunReportResponse]
+    """The report of a run that has made it."""
 
 @_typing.type_check_only
 class TrainerServiceAsyncStub(TrainerServiceStub):
@@ -57,6 +59,8 @@ class TrainerServiceAsyncStub(TrainerServiceStub):
     """The run now, and again after each change, until it ends."""
     GetRunHistory: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.GetRunHistoryRequest, _trainer_service_pb2.GetRunHistoryResponse]  # type: ignore[assignment]
     """All that happened to the run, in order."""
+    GetRunReport: _aio.UnaryUnaryMultiCallable[_trainer_service_pb2.GetRunReportRequest, _trainer_service_pb2.GetRunReportResponse]  # type: ignore[assignment]
+    """The report of a run that has made it."""
 
 class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
     """The lifecycle of runs."""
@@ -105,5 +109,13 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_trainer_service_pb2.GetRunHistoryResponse, _abc.Awaitable[_trainer_service_pb2.GetRunHistoryResponse]]:
         """All that happened to the run, in order."""
+
+    @_abc_1.abstractmethod
+    def GetRunReport(
+        self,
+        request: _trainer_service_pb2.GetRunReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trainer_service_pb2.GetRunReportResponse, _abc.Awaitable[_trainer_service_pb2.GetRunReportResponse]]:
+        """The report of a run that has made it."""
 
 def add_TrainerServiceServicer_to_server(servicer: TrainerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -298,3 +298,9 @@ class TrainerClient(ServiceClient):
         """All that happened to the run, in order. Raises NotFoundError."""
         request = trainer_pb2.GetRunHistoryRequest(run_id=run_id)
         return list((await self._call(TrainerServiceStub(self._channel).GetRunHistory, request)).events)
+
+    async def run_report(self, run_id: str) -> dict[str, bytes]:
+        """The files of its report by name. Raises NotFoundError for an unknown run, and for one without a report."""
+        request = trainer_pb2.GetRunReportRequest(run_id=run_id)
+        response = await self._call(TrainerServiceStub(self._channel).GetRunReport, request)
+        return {"report.json": response.json, "report.html": response.html}

@@ -13,11 +13,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from retrograde.cli import app_runs
 from retrograde.cli.app import app
+from retrograde.cli.door import Door
 from retrograde.cli.found_run import existing_file
 from retrograde.cli.run_folder import RunFolder
 from retrograde.cli.sparklines import sparkline
+from retrograde.cli.submitting import cancel_run
 from retrograde.cli.watching import watch
 from retrograde.runtime.adapters.directory_store import DirectoryStore
 from retrograde.runtime.errors import InvalidInputError, NotFoundError
@@ -191,7 +192,7 @@ async def trainer() -> AsyncIterator[tuple[Trainer, str]]:
 async def test_a_run_is_cancelled_in_the_name_of_its_user(trainer: tuple[Trainer, str]) -> None:
     """The trainer learns who asked."""
     asked, address = trainer
-    assert (await app_runs._cancel(address, "r")).state == run_pb2.RUN_STATE_CANCELLED
+    assert (await cancel_run(Door(address), "r")).state == run_pb2.RUN_STATE_CANCELLED
     assert asked.asked == [("r", getpass.getuser())]
 
 

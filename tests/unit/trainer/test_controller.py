@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import pytest
@@ -17,6 +19,7 @@ from retrograde.runtime.errors import (
     UnavailableError,
 )
 from retrograde.v1 import run_pb2
+from retrograde.v1 import trainer_service_pb2 as pb
 from retrograde.v1.trainer_service_pb2_grpc import add_TrainerServiceServicer_to_server
 from retrograde.wire.clients import TrainerClient
 from retrograde.wire.topics import cancelled_key
@@ -205,3 +208,37 @@ async def test_callers_are_named_in_the_history(trainer: Trainer) -> None:
     assert states == [("r", run_pb2.RUN_STATE_CANCELLED)]
     assert [event.WhichOneof("happened") for event in events] == ["created", "stage_began", "ended"]
     assert (events[0].by.startswith("ipv4:127.0.0.1:"), events[2].by) == (True, "grace")
+
+
+async def test_a_trainer_that_stands_by_answers_nothing(trainer: Trainer) -> None:
+    """Every RPC is UNAVAILABLE, so that clients ask again, until this trainer leads."""
+    leads = False
+    async with trainer.life() as controller:
+        servicer = TrainerServicer(controller, trainer.drain, lambda: leads)
+        peer: Any = SimpleNamespace(peer=lambda: "ipv4:127.0.0.1:1")
+        for answer in (
+            servicer.CreateRun(pb.CreateRunRequest(run_id="r", recipe_yaml=YAML), peer),
+            servicer.GetRun(pb.GetRunRequest(run_id="r"), peer),
+            servicer.ListRuns(pb.ListRunsRequest(), peer),
+            servicer.CancelRun(pb.CancelRunRequest(run_id="r"), peer),
+            anext(servicer.WatchRun(pb.WatchRunRequest(run_id="r"), peer)),
+            servicer.GetRunHistory(pb.GetRunHistoryRequest(run_id="r"), peer),
+            servicer.GetRunReport(pb.GetRunReportRequest(run_id="r"), peer),
+        ):
+            with pytest.raises(UnavailableError, match="stands by"):
+                await answer
+        leads = True
+        assert not (await servicer.ListRuns(pb.ListRunsRequest(), peer)).runs
+
+
+async def test_a_report_is_given_once_it_is_made(trainer: Trainer) -> None:
+    """As it is stored; before, and for a run nobody knows, the error says so."""
+    async with trainer.life() as controller:
+        with pytest.raises(NotFoundError, match="'r' is unknown"):
+            await controller.report("r")
+        await controller.create("r", YAML, "ada")
+        with pytest.raises(NotFoundError, match="'r' has no report yet"):
+            await controller.report("r")
+        trainer.store.put("runs/r/report.json", b"{}")
+        trainer.store.put("runs/r/report.html", b"<p>")
+        assert await controller.report("r") == (b"{}", b"<p>")

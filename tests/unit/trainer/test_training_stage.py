@@ -66,7 +66,7 @@ async def test_a_step_that_nobody_can_read_does_not_keep_the_stage_from_its_end(
 
 
 async def test_a_job_that_has_not_begun_says_what_it_waits_for(store: MemoryStore) -> None:
-    """The stage's line has the cluster's words until there is a step; where the cluster is away the job is starting."""
+    """The stage's line has the cluster's words until there is a step."""
     ports: Any = None
     backend, told = Backend(), list[str]()
     context = RunContext("r", RECIPE, SETTINGS, store, ports, ports, ports, backend)
