@@ -12,8 +12,8 @@ CONFIG = "/etc/retrograde/config.yaml"
 USER = "10001:10001"
 
 SYSTEM = ("python3-minimal", "libpython3-stdlib", "libstdc++6", "dash", "base-files")
-TOOLCHAIN = (*SYSTEM, "g++", "libpython3-dev", "libnuma1", "libgomp1", "libc-bin", "coreutils", "util-linux")
-"""Torch and DeepSpeed compile operators where they run."""
+TOOLCHAIN = (*SYSTEM, "g++", "openssl", "libpython3-dev", "libnuma1", "libgomp1", "libc-bin", "coreutils", "util-linux")
+"""Torch and DeepSpeed compile operators where they run: torch asks openssl for checksums, vLLM lscpu about cores."""
 
 
 @dataclass(frozen=True, slots=True)
