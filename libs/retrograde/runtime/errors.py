@@ -8,6 +8,9 @@
     │   └── OtherPolicyError   FAILED_PRECONDITION  the policy that answered is not the one that was asked for
     ├── FencedError            ABORTED              another worker holds a newer epoch of this work
     ├── OverloadedError        RESOURCE_EXHAUSTED   the queue is full: try again later
+    │   └── RateLimitedError   RESOURCE_EXHAUSTED   the caller calls more often than it may: try again then
+    ├── UnauthenticatedError   UNAUTHENTICATED      the caller does not say who it is, or cannot show it
+    ├── PermissionDeniedError  PERMISSION_DENIED    the caller may not call this
     ├── UnavailableError       UNAVAILABLE          a peer or the store does not answer: retry
     └── DataLossError          DATA_LOSS            what is stored is not what was written: retrying does not help
 
@@ -63,6 +66,26 @@ class OverloadedError(RetrogradeError):
     """The queue is full."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class RateLimitedError(OverloadedError):
+    """The caller calls more often than it may; after `retry_seconds` it may again."""
+
+    def __init__(self, message: str, retry_seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
+
+
+class UnauthenticatedError(RetrogradeError):
+    """The caller does not say who it is, or cannot show it."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class PermissionDeniedError(RetrogradeError):
+    """The caller may not call this."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
 
 
 class UnavailableError(RetrogradeError):

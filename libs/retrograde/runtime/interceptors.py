@@ -1,6 +1,6 @@
 """What stands between the wire and every servicer method, in one interceptor.
 
-    refuse while draining -> bind x-request-id and traceparent -> call -> answer errors -> count and time
+    refuse while draining -> bind x-request-id and traceparent -> admit -> call -> answer errors -> count and time
 
 A RetrogradeError is answered with its class's code and its message. Anything else is logged with its traceback and
 answered INTERNAL with nothing but the request id: an exception's text may hold what no client should read. Health and
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import grpc
 from prometheus_client import Counter, Histogram
 
 from retrograde.runtime import logs, spans, tracing
-from retrograde.runtime.errors import RetrogradeError
+from retrograde.runtime.errors import RateLimitedError, RetrogradeError
 from retrograde.runtime.metrics import SECONDS_BUCKETS
 
 if TYPE_CHECKING:
@@ -26,11 +27,15 @@ if TYPE_CHECKING:
 
     from retrograde.runtime.spans import Span
 
+    Admit = Callable[[str, grpc.aio.ServicerContext[Any, Any]], str]
+    """The caller's name, from the method and the call. Raises what answers a caller that is not let in."""
+
 Context = grpc.aio.ServicerContext
 
 _METHOD_LABELS = ("grpc_type", "grpc_service", "grpc_method")
 HANDLED = Counter("grpc_server_handled_total", "RPCs completed", (*_METHOD_LABELS, "grpc_code"))
 SECONDS = Histogram("grpc_server_handling_seconds", "Time to answer an RPC", _METHOD_LABELS, buckets=SECONDS_BUCKETS)
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
 UNTOUCHED = ("/grpc.health.", "/grpc.reflection.")
 
 _OUR_FAULT = {
@@ -79,8 +84,9 @@ class CallsInFlight:
 class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
     """Wraps every method once; see the module."""
 
-    def __init__(self, calls: CallsInFlight) -> None:
+    def __init__(self, calls: CallsInFlight, admit: Admit = lambda _method, _context: "") -> None:
         self._calls = calls
+        self._admit = admit
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -95,7 +101,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  
         handler = await continuation(handler_call_details)
         if handler is None or method.startswith(UNTOUCHED):
             return handler
-        self._wrapped[method] = _wrap(handler, _Observer(method, handler, self._calls))
+        self._wrapped[method] = _wrap(handler, _Observer(method, handler, self._calls, self._admit))
         return self._wrapped[method]
 
 
@@ -129,13 +135,16 @@ def _wrap(handler: grpc.RpcMethodHandler[Any, Any], observer: _Observer) -> grpc
 class _Observer:
     """What is done around each call of one method."""
 
-    def __init__(self, method: str, handler: grpc.RpcMethodHandler[Any, Any], calls: CallsInFlight) -> None:
+    def __init__(
+        self, method: str, handler: grpc.RpcMethodHandler[Any, Any], calls: CallsInFlight, admit: Admit
+    ) -> None:
         service, _, name = method.lstrip("/").partition("/")
         kinds = {(0, 0): "unary", (0, 1): "server_stream", (1, 0): "client_stream", (1, 1): "bidi_stream"}
         labels = (kinds[int(handler.request_streaming), int(handler.response_streaming)], service, name)
         self._method = method
         self._name, self._about = f"{service}/{name}", spans.rpc(service, name)
         self._calls = calls
+        self._admit = admit
         self._seconds = SECONDS.labels(*labels)
         self._handled = {code: HANDLED.labels(*labels, code.name) for code in grpc.StatusCode}
 
@@ -150,6 +159,8 @@ class _Observer:
         code = grpc.StatusCode.OK
         try:
             with self._calls:
+                if caller := self._admit(self._method, context):
+                    logs.bind(caller=caller)
                 yield
         except (asyncio.CancelledError, GeneratorExit):
             code = grpc.StatusCode.UNAVAILABLE if self._calls.is_cut_off else grpc.StatusCode.CANCELLED
@@ -184,7 +195,14 @@ class _Observer:
 
     async def _abort(self, context: Context[Any, Any], error: RetrogradeError) -> None:
         _log.info("rpc refused", method=self._method, code=error.code.name, reason=str(error))
-        await context.abort(error.code, str(error))
+        await context.abort(error.code, str(error), _pushback(error))
+
+
+def _pushback(error: RetrogradeError) -> tuple[tuple[str, str], ...]:
+    """When to call again, as gRPC's clients read it."""
+    if not isinstance(error, RateLimitedError):
+        return ()
+    return ((PUSHBACK_KEY, str(math.ceil(1000 * error.retry_seconds))),)
 
 
 def _code_of(context: Context[Any, Any]) -> grpc.StatusCode:

@@ -30,10 +30,13 @@ from grpc_reflection.v1alpha import reflection
 
 from retrograde.runtime import logs, metrics, ports, spans
 from retrograde.runtime.adapters import open_broker, open_store
+from retrograde.runtime.authorization import Doorkeeper
 from retrograde.runtime.errors import InvalidInputError, RetrogradeError
 from retrograde.runtime.interceptors import CallsInFlight, ServerInterceptor
+from retrograde.runtime.rates import Rates
 from retrograde.runtime.settings import BAD_INPUT_STATUS, ServiceSettings
 from retrograde.runtime.tls import Identity
+from retrograde.runtime.tokens import Tokens
 from retrograde.runtime.traced_broker import TracedBroker
 
 if TYPE_CHECKING:
@@ -71,6 +74,7 @@ class Process:
         self._services: list[str] = []
         self._workers: list[Callable[[asyncio.Event], Awaitable[None]]] = []
         self._calls = CallsInFlight()
+        self._rates = Rates(settings.max_calls_per_second)
         self._serving = False
         self._signalled = False
         self.drain = asyncio.Event()
@@ -82,7 +86,7 @@ class Process:
         self._install_signals()
         await self.enter(spans.exporting(self._name, self._settings.tracing))
         self._server = grpc.aio.server(
-            interceptors=(ServerInterceptor(self._calls),),
+            interceptors=(ServerInterceptor(self._calls, self._admit),),
             options=(*_OPTIONS, ("grpc.max_receive_message_length", self._settings.max_message_bytes)),
             maximum_concurrent_rpcs=self._settings.max_concurrent_calls,
         )
@@ -110,6 +114,15 @@ class Process:
     def identity(self) -> Identity | None:
         """What this process shows its clients and, through its own clients, its peers; None: it speaks plaintext."""
         return Identity.of(self._settings.tls) if self._settings.tls else None
+
+    @functools.cached_property
+    def tokens(self) -> Tokens | None:
+        """Those of the public doors; None: nobody has one."""
+        return Tokens(self._settings.tokens) if self._settings.tokens else None
+
+    @functools.cached_property
+    def _doorkeeper(self) -> Doorkeeper:
+        return Doorkeeper(self._settings.callers, self.tokens)
 
     @functools.cached_property
     def broker(self) -> Broker:
@@ -149,12 +162,15 @@ class Process:
             InvalidInputError: an address is taken or not this machine's.
             BaseException: whatever a worker failed with, after the same orderly stop.
         """
-        credentials = self.identity.server_credentials() if self.identity else None
-        self.address = ports.bind(self._server, "listen", self._settings.listen, credentials)
+        public_address = self._bind()
         reflection.enable_server_reflection(
             (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
         )
-        addresses = {"metrics_address": await self._serve_metrics(), "health_address": await self._serve_health()}
+        addresses = {
+            "public_address": public_address,
+            "metrics_address": await self._serve_metrics(),
+            "health_address": await self._serve_health(),
+        }
         for name in self._services:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
@@ -197,6 +213,22 @@ class Process:
         calls.cancel()
         await self._server.stop(_LAST_REPLIES_SECONDS)
         _log.info("drained")
+
+    def _admit(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> str:
+        """The caller's name, if it may call this, and now."""
+        caller = self._doorkeeper.admit(method, context)
+        self._rates.take(caller)
+        return caller
+
+    def _bind(self) -> str:
+        """Takes the port, or both of them; gives the address of the public one, "" without."""
+        settings, identity = self._settings, self.identity
+        credentials = identity.server_credentials() if identity else None
+        self.address = ports.bind(self._server, "listen", settings.listen, credentials)
+        if not settings.public_port or not identity:
+            return ""
+        listen = f"{settings.listen.rpartition(':')[0]}:{max(0, settings.public_port)}"
+        return ports.bind(self._server, "public_port", listen, identity.server_credentials(asks_certificate=False))
 
     async def _serve_metrics(self) -> str:
         """The address metrics are served at; empty when off."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import ipaddress
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, Self, TypeVar, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from retrograde.runtime.authorization import Role
 from retrograde.runtime.spans import TracingSettings
 from retrograde.runtime.tls import TlsSettings
 
@@ -83,6 +85,21 @@ class ServiceSettings(BaseModel):
         description="certificate, key and authority: PEM files of this process, as a server and as a client, read "
         "again when they change; without them it speaks plaintext.",
     )
+    callers: dict[str, Role] = Field(
+        {}, description="More names of certificates, and as whom each may call: {trl.example.com: job}."
+    )
+    tokens: Path | None = Field(
+        None,
+        description="YAML of NAME: SHA-256 of a token, read again when it changes: who may use the public doors. "
+        "Tokens are taken at public_port and by the HTTP API; in plaintext on loopback only.",
+    )
+    public_port: int = Field(
+        0,
+        ge=-1,
+        le=_MAX_PORT,
+        description="TLS without client certificates, on the host of `listen`: callers send a token instead. 0 is off, "
+        "-1 picks a port.",
+    )
     broker: str = Field("", description="sqlite:///ABSOLUTE/PATH.db; only services that use a broker need one.")
     store: str = Field("", description="file:///ABSOLUTE/DIRECTORY; only services that use a store need one.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level written.")
@@ -98,6 +115,28 @@ class ServiceSettings(BaseModel):
     max_concurrent_calls: int | None = Field(
         None, ge=1, description="Calls answered at once, those of health included; more are RESOURCE_EXHAUSTED."
     )
+    max_calls_per_second: float | None = Field(
+        None,
+        gt=0,
+        description="Calls that one caller may begin, health's not counted; more are RESOURCE_EXHAUSTED and told when "
+        "to call again. A caller is a certificate's name, a token's owner or, in plaintext, a host.",
+    )
+
+    @model_validator(mode="after")
+    def _tokens_are_encrypted(self) -> Self:
+        if self.public_port and not (self.tls and self.tokens):
+            raise ValueError("public_port: it speaks TLS and takes tokens; set tls and tokens, or public_port: 0")
+        if self.tokens and not self.tls and not is_loopback(self.listen.rpartition(":")[0]):
+            raise ValueError("tokens: not in plaintext over a network; set tls, or listen on 127.0.0.1")
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to `host` stays on this machine."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class WorkerSettings(ServiceSettings):
@@ -198,7 +237,8 @@ def _fault(cls: type[BaseModel], details: ErrorDetails) -> str:
         return f"{path}: required; add it"
     if details["type"] in {"model_type", "model_attributes_type"}:
         return f"{path or 'the document'} must be a mapping of keys to values, not {details['input']!r}"
-    return f"{path}: {details['input']!r}: {_one_line(details['msg'].removeprefix('Value error, '))}"
+    message = _one_line(details["msg"].removeprefix("Value error, "))
+    return f"{path}: {details['input']!r}: {message}" if path else message  # about several keys: it names them
 
 
 def _keys_at(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

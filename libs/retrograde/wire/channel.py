@@ -12,7 +12,7 @@ import random
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import grpc
 from google.protobuf.descriptor import Descriptor
@@ -20,6 +20,8 @@ from google.protobuf.message import Message
 
 from retrograde.runtime import spans, tracing
 from retrograde.runtime.errors import BY_CODE, RetrogradeError, UnavailableError
+from retrograde.runtime.interceptors import PUSHBACK_KEY
+from retrograde.runtime.settings import is_loopback
 from retrograde.runtime.spans import Span
 from retrograde.runtime.tls import Identity, Shown
 from retrograde.runtime.tracing import Trace
@@ -73,13 +75,16 @@ def _rpc_of(message: Descriptor) -> tuple[str, str]:
 def open_channel(address: str, identity: Identity | None = None, name: str = "") -> grpc.aio.Channel:
     """A channel to one address, with the limits and pings that all our clients use; in plaintext without `identity`.
 
-    The other side's certificate must be for `name`, by default the host of `address`.
+    The other side's certificate must be for `name`, by default the host of `address`, and signed by the identity's
+    authority; where that names none, by one that the system trusts, or on loopback the channel is plaintext.
     """
     if identity is None:
         return grpc.aio.insecure_channel(address, options=_OPTIONS)
     options = [*_OPTIONS, *([("grpc.ssl_target_name_override", name)] if name else [])]
 
     def open_(shown: Shown) -> grpc.aio.Channel:
+        if shown.authority is None and is_loopback(address.rpartition(":")[0]):
+            return grpc.aio.insecure_channel(address, options=_OPTIONS)
         credentials = grpc.ssl_channel_credentials(shown.authority, *(shown.pair or ()))
         return grpc.aio.secure_channel(address, credentials, options=options)
 
@@ -87,7 +92,10 @@ def open_channel(address: str, identity: Identity | None = None, name: str = "")
 
 
 async def patiently(attempt: Callable[[], Awaitable[T]], patience_seconds: float) -> T:
-    """What `attempt` returns, repeated with growing pauses while the service is away. Raises domain errors."""
+    """What `attempt` returns, repeated while the service is away, or after the pause that it asks for.
+
+    Raises domain errors.
+    """
     clock = asyncio.get_running_loop().time
     give_up = clock() + patience_seconds
     pause = _FIRST_PAUSE_SECONDS
@@ -95,10 +103,19 @@ async def patiently(attempt: Callable[[], Awaitable[T]], patience_seconds: float
         try:
             return await attempt()
         except grpc.aio.AioRpcError as error:
-            if error.code() not in AWAY or clock() + pause > give_up:
+            asked = _asked_pause(error)
+            wait = pause * random.uniform(0.5, 1.0) if asked is None else asked
+            if (asked is None and error.code() not in AWAY) or clock() + max(wait, pause) > give_up:
                 raise domain_error(error) from error
-        await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+        await asyncio.sleep(wait)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def _asked_pause(error: grpc.aio.AioRpcError) -> float | None:
+    """Seconds after which the service takes the call; None where it does not say."""
+    metadata: Any = error.trailing_metadata() or ()  # pairs, which the stubs do not say
+    said = dict(metadata).get(PUSHBACK_KEY)
+    return None if said is None else int(said) / 1000
 
 
 class ServiceClient:

@@ -1,4 +1,4 @@
-"""A channel that shows the certificate its process has now: when the files change, the next call begins another one."""
+"""A channel that shows the certificate or token its process has now: once files change, the next call opens another."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ class RotatingChannel(grpc.aio.Channel):
 
     def _method(self, kind: str, *method: Any, **codec: Any) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
-            return getattr(self._current(), kind)(*method, **codec)(*args, **options)
+            channel = self._current()
+            headers = {"metadata": (*(options.pop("metadata", None) or ()), *self._headers())}
+            return getattr(channel, kind)(*method, **codec)(*args, **options, **headers)
 
         return call
 
@@ -62,6 +64,9 @@ class RotatingChannel(grpc.aio.Channel):
     unary_stream = functools.partialmethod(_method, "unary_stream")
     stream_unary = functools.partialmethod(_method, "stream_unary")
     stream_stream = functools.partialmethod(_method, "stream_stream")
+
+    def _headers(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self._shown.token}"),) if self._shown.token else ()
 
     def _current(self) -> grpc.aio.Channel:
         shown = self._identity.current()

@@ -51,9 +51,9 @@ def test_half_an_identity_is_not_taken_over(tmp_path: Path, authority: Authority
 @pytest.mark.parametrize(
     ("field", "content", "said"),
     [
-        ("certificate", None, "tls.certificate: {path}: No such file or directory; name a PEM file that can be read"),
-        ("key", None, "tls.key: {path}: No such file or directory; name a PEM file that can be read"),
-        ("authority", None, "tls.authority: {path}: No such file or directory; name a PEM file that can be read"),
+        ("certificate", None, "tls.certificate: {path}: No such file or directory; name a file that can be read"),
+        ("key", None, "tls.key: {path}: No such file or directory; name a file that can be read"),
+        ("authority", None, "tls.authority: {path}: No such file or directory; name a file that can be read"),
         ("authority", b"none", "tls.authority: {path}: holds no PEM certificate; correct it"),
         ("key", b"none", "tls.certificate, tls.key: .* are no PEM certificate and key"),
         ("key", "another", "tls.certificate, tls.key: .* are not a pair"),

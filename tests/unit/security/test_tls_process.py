@@ -13,37 +13,25 @@ from grpc_health.v1 import health_pb2
 
 from retrograde.core.problem import Problem
 from retrograde.runtime.errors import UnavailableError
-from retrograde.runtime.tls import Identity, TlsSettings
+from retrograde.runtime.tls import Identity
 from retrograde.v1 import verifier_service_pb2 as pb
 from retrograde.v1.verifier_service_pb2_grpc import VerifierServiceStub
 from retrograde.wire.clients import VerifierClient
 from tests.certificates import Authority
-from tests.unit.runtime.process_service import Service, health, starting
+from tests.unit.runtime.process_service import health
+from tests.unit.security.started import SECONDS, described, started
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
-SECONDS = 60.0
+SLEEPER = "tests.unit.runtime.process_program"
+NAME = "DNS:search.retrograde"
 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    """Starts processes that end with the test."""
-    (tmp_path / "configs").mkdir()
-    with starting(tmp_path / "configs") as start:
-        yield start
-
-
-def described(tls: TlsSettings) -> dict[str, str]:
-    """As a settings file has it."""
-    return {name: str(path) for name, path in tls}
 
 
 async def ask(client: VerifierClient, seconds: float = 0) -> None:
@@ -55,38 +43,36 @@ def until_not_serving(probe: grpc.Channel) -> None:
         time.sleep(0.01)
 
 
-async def test_a_probe_sees_the_health_of_a_process_that_speaks_tls(
-    tmp_path: Path, authority: Authority, start: Callable[..., Service]
-) -> None:
+async def test_a_probe_sees_the_health_of_a_process_that_speaks_tls(tmp_path: Path, authority: Authority) -> None:
     """The health port answers in plaintext, on health alone, and says NOT_SERVING while a call is waited for."""
-    tls = authority.issue(tmp_path / "tls", "DNS:verifier.retrograde")
-    service = start(tls=described(tls), health_port=-1, drain_seconds=SECONDS)
-    ready = service.until("ready")
-    with grpc.insecure_channel(ready["health_address"]) as probe:
-        assert (health(probe), health(probe, "retrograde.v1.VerifierService")) == (SERVING, SERVING)
-        with pytest.raises(grpc.RpcError) as refused:
-            VerifierServiceStub(probe).Verify(pb.VerifyRequest(), timeout=SECONDS)
-        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
-        async with VerifierClient(ready["address"], identity=Identity.of(tls)) as client:
-            call = asyncio.create_task(ask(client, seconds=SECONDS))
-            await asyncio.to_thread(service.until, "sleeping")
-            service.stop()
-            await asyncio.to_thread(until_not_serving, probe)
-            call.cancel()
-            await asyncio.wait([call])
-    assert (await asyncio.to_thread(service.end))[0] == 0
+    tls = described(authority.issue(tmp_path / "tls", "DNS:verifier.retrograde"))
+    identity = Identity.of(authority.issue(tmp_path / "client", "DNS:search.retrograde"))
+    with started(tmp_path, SLEEPER, tls=tls, health_port=-1, drain_seconds=SECONDS) as service:
+        ready = service.until("ready")
+        with grpc.insecure_channel(ready["health_address"]) as probe:
+            assert (health(probe), health(probe, "retrograde.v1.VerifierService")) == (SERVING, SERVING)
+            with pytest.raises(grpc.RpcError) as refused:
+                VerifierServiceStub(probe).Verify(pb.VerifyRequest(), timeout=SECONDS)
+            assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+            async with VerifierClient(ready["address"], identity=identity) as client:
+                call = asyncio.create_task(ask(client, seconds=SECONDS))
+                await asyncio.to_thread(service.until, "sleeping")
+                stopping = asyncio.create_task(asyncio.to_thread(service.stop))
+                await asyncio.to_thread(until_not_serving, probe)
+                call.cancel()
+                await asyncio.wait([call])
+        assert await stopping == 0
 
 
-def test_a_certificate_that_is_missing_stops_the_start(
-    tmp_path: Path, authority: Authority, start: Callable[..., Service]
-) -> None:
+def test_a_certificate_that_is_missing_stops_the_start(tmp_path: Path, authority: Authority) -> None:
     """One line on stderr names the field and the file, and the status is 2."""
-    tls = authority.issue(tmp_path / "tls", "DNS:verifier.retrograde")
-    service = start(tls=described(tls) | {"key": "/nowhere/tls.key"})
-    status, lines = service.end()
-    assert (status, lines[-1]) == (
+    tls = described(authority.issue(tmp_path / "tls", "DNS:verifier.retrograde"))
+    with started(tmp_path, SLEEPER, tls=tls | {"key": "/nowhere/tls.key"}) as service:
+        status = service.process.wait(SECONDS)
+    last = service.log.read_text().splitlines()[-1]
+    assert (status, last) == (
         2,
-        "error: sleeper: tls.key: /nowhere/tls.key: No such file or directory; name a PEM file that can be read",
+        "error: sleeper: tls.key: /nowhere/tls.key: No such file or directory; name a file that can be read",
     )
 
 
@@ -120,9 +106,7 @@ class Load:
             self._answered[1] += 1
 
 
-async def test_a_rotation_of_everything_costs_no_call(
-    tmp_path: Path, authority: Authority, start: Callable[..., Service]
-) -> None:
+async def test_a_rotation_of_everything_costs_no_call(tmp_path: Path, authority: Authority) -> None:
     """Certificates of both sides and the authority itself are replaced under load, and no call fails.
 
     A call that began before it all is answered too; in the end a certificate of the old authority opens nothing.
@@ -130,19 +114,14 @@ async def test_a_rotation_of_everything_costs_no_call(
     new = Authority(tmp_path / "new", "new-authority")
     both = authority.certificate + new.certificate
     server, client = tmp_path / "server", tmp_path / "client"
-    service = start(tls=described(authority.issue(server)))
-    identity, old = (Identity.of(authority.issue(folder, trusts=both)) for folder in (client, tmp_path / "old"))
-    ready = await asyncio.to_thread(service.until, "ready")
-    reading = asyncio.create_task(asyncio.to_thread(service.end))  # what is logged, so that it never waits for us
-    try:
-        await rotate(Load(ready["address"], identity), authority, new, (server, client))
+    identity, old = (Identity.of(authority.issue(folder, NAME, trusts=both)) for folder in (client, tmp_path / "old"))
+    with started(tmp_path, SLEEPER, tls=described(authority.issue(server, NAME))) as service:
+        address = service.until("ready")["address"]
+        await rotate(Load(address, identity), authority, new, (server, client))
         with pytest.raises(UnavailableError):
-            async with VerifierClient(ready["address"], identity=old, patience_seconds=0) as late:
+            async with VerifierClient(address, identity=old, patience_seconds=0) as late:
                 await ask(late)
-    finally:
-        service.stop()
-        status, _ = await reading
-    assert status == 0
+        assert service.stop() == 0
 
 
 async def rotate(load: Load, old: Authority, new: Authority, folders: tuple[Path, Path]) -> None:
@@ -153,7 +132,7 @@ async def rotate(load: Load, old: Authority, new: Authority, folders: tuple[Path
         tasks = [group.create_task(load.on_one()), group.create_task(load.on_new_ones())]
         for signer, trusts in ((old, both), (new, both), (new, new.certificate)):
             for folder in folders:
-                signer.issue(folder, trusts=trusts)
+                signer.issue(folder, NAME, trusts=trusts)
                 await load.more()
         await long
         for task in tasks:
