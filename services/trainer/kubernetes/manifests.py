@@ -154,6 +154,7 @@ def _pod(job: Job, settings: LaunchSettings, template: PodTemplate, shape: Shape
     metadata["annotations"] = {**metadata.get("annotations", {}), **annotations_of(job.handle)}
     spec = pod["spec"]
     spec["restartPolicy"] = "Never"
+    spec.setdefault("shareProcessNamespace", True)  # else the job is process 1, which SIGTERM does not end
     volume = {"name": CONFIG_VOLUME, "configMap": {"name": name}}
     spec["volumes"] = [*(spec.get("volumes") or []), volume]
     train = next(each for each in spec["containers"] if each["name"] == CONTAINER)
