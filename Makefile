@@ -11,12 +11,12 @@ BUF    := $(CACHE)/buf-$(BUF_VERSION)/node_modules/.bin/buf
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RETROGRADE_BUF := $(BUF)
 
-.PHONY: help setup servers interop tools cluster-tools cluster-up cluster-down services-up services-down demo demo-smollm2 test test-fast bench chaos fuzz base-model protos fmt lint types layers size verifier-accuracy images images-archive requirements clean
+.PHONY: help setup servers interop tools control-plane cluster-tools cluster-up cluster-down services-up services-down demo demo-smollm2 test test-fast bench chaos fuzz base-model protos fmt lint types layers size verifier-accuracy images images-archive requirements clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
-setup: $(STAMP) $(if $(shell command -v npm),$(BUF)) servers interop tools ## everything the other targets need, in .venv/ and $(CACHE)
+setup: $(STAMP) $(if $(shell command -v npm),$(BUF)) servers interop tools $(if $(filter true,$(CI)),control-plane) ## everything the other targets need, in .venv/ and $(CACHE)
 
 $(STAMP): requirements/local.txt requirements/overrides.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing; install Python 3.11, or name one: make PYTHON=/path/to/python3.11"; exit 2; }
@@ -47,8 +47,11 @@ services-up: setup ## a real Kafka and a real MinIO in the background; where the
 services-down: $(STAMP) ## ends them
 	$(BIN)/python -m retrograde.cli.servers down --folder build
 
-cluster-tools: $(STAMP) ## builds a Kubernetes for tests into $(CACHE), once (Go; 10 minutes or more on two cores)
-	@$(BIN)/python -m tools.cluster obtain debian control node
+control-plane: $(STAMP) ## builds Kubernetes' servers for tests into $(CACHE), once (Go, Debian; 5 to 10 minutes on two cores)
+	@$(BIN)/python -m tools.cluster obtain debian control
+
+cluster-tools: control-plane
+	@$(BIN)/python -m tools.cluster obtain node
 
 cluster-up: cluster-tools ## a real Kubernetes with one node, as root, no container engine; IMAGES="a.tar b.tar"
 	$(BIN)/python -m tools.cluster up --node $(addprefix --image ,$(IMAGES))

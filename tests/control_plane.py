@@ -1,6 +1,6 @@
 """A real Kubernetes control plane for tests: one API server, etcd, controllers and scheduler for the whole session.
 
-Use namespaces and names of your own. Where its programs were not obtained (`make cluster-tools`) the test is skipped
+Use namespaces and names of your own. Where its programs were not obtained (`make control-plane`) the test is skipped
 with a line that says so; with CI=true it fails.
 """
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cluster.namespaces import Namespace
 from tests.control_plane import Cluster
+from tests.servers import need
+from tools.chart_tools import tool
 
 _NUMBERS = itertools.count(1)
 _RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -34,7 +34,8 @@ def foreign_kinds(control_plane: Cluster) -> None:
 
 @pytest.fixture(scope="session")
 def helm_binary() -> str:
-    return shutil.which("helm") or str(Path.home() / "go/bin/helm")
+    need(lambda: tool("helm"))
+    return str(tool("helm"))
 
 
 @pytest.fixture
