@@ -138,14 +138,14 @@ def rpc(service: str, method: str) -> dict[str, str]:
     return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
 
 
-@contextlib.asynccontextmanager
-async def exporting(service: str, settings: TracingSettings) -> AsyncIterator[None]:
+@contextlib.contextmanager
+def exported(service: str, settings: TracingSettings) -> Iterator[None]:
     """Spans of this process are recorded while inside, as those of `service`; not without an endpoint."""
     global _tracer  # noqa: PLW0603 - a process has one; whoever records is not told which
     if not settings.endpoint:
         yield
         return
-    provider = _provider(service, settings.endpoint)
+    provider, exporter = _provider(service, settings.endpoint)
     _tracer = provider.get_tracer("retrograde")
     before = tracing.sample(settings.sample_ratio)
     try:
@@ -155,10 +155,25 @@ async def exporting(service: str, settings: TracingSettings) -> AsyncIterator[No
         tracing.sample(before)
         closing = threading.Thread(target=provider.shutdown, name="spans-close", daemon=True)
         closing.start()
-        await asyncio.to_thread(closing.join, SHUTDOWN_SECONDS)
+        closing.join(SHUTDOWN_SECONDS)
+        if closing.is_alive():
+            exporter.shutdown()  # a call in progress ends, and what is left is dropped
+            closing.join(SHUTDOWN_SECONDS)
 
 
-def _provider(service: str, endpoint: str) -> Any:
+@contextlib.asynccontextmanager
+async def exporting(service: str, settings: TracingSettings) -> AsyncIterator[None]:
+    """`exported`, without holding up the event loop at the end."""
+    spans = exported(service, settings)
+    spans.__enter__()
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(spans.__exit__, None, None, None)
+
+
+def _provider(service: str, endpoint: str) -> tuple[Any, Any]:
+    """OpenTelemetry's source of tracers, and what sends their spans."""
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
@@ -177,7 +192,7 @@ def _provider(service: str, endpoint: str) -> Any:
             export_timeout_millis=1_000 * _EXPORT_SECONDS,
         )
     )
-    return provider
+    return provider, exporter
 
 
 def _parent(trace: Trace) -> Any:

@@ -6,6 +6,7 @@ and uses again exactly the groups that no save covers.
 
 from __future__ import annotations
 
+from retrograde.runtime import spans
 from retrograde.runtime.adapters import open_store
 from retrograde.runtime.settings import load_settings
 from services.trainer.job.outcome import finished, process, require
@@ -15,7 +16,7 @@ from services.trainer.job.settings import GrpoJobSettings
 def main() -> None:
     """Reads the settings and trains on the feed of the rollouts service."""
     settings = load_settings(GrpoJobSettings)
-    with process("trainer-grpo", settings.engine):
+    with process("trainer-grpo", settings.engine), spans.exported("trainer-grpo", settings.tracing):
         store = open_store(settings.store)
         if finished(store, settings):
             return

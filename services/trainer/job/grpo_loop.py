@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from retrograde.runtime import spans
 from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
 from services.trainer.job.ahead import PullAhead, Pulled
@@ -85,7 +86,8 @@ def _run_steps(job: GrpoJob, saves: Saves, metrics: StepMetrics, step: int) -> i
             log.warning("the feed ended early", step=step, num_steps=rl.num_steps)
             break
         waited = time.monotonic() - began
-        values = {**describe(pulled.groups, job.policy_version), **take_step(job.trainee, pulled.groups, step)}
+        with spans.record("step", about={"retrograde.step": step + 1}):
+            values = {**describe(pulled.groups, job.policy_version), **take_step(job.trainee, pulled.groups, step)}
         step += 1
         publish(job, step)
         seconds = {"generate_seconds": pulled.seconds, "wait_seconds": waited, "step_seconds": time.monotonic() - began}
@@ -112,11 +114,17 @@ def _build(settings: GrpoJobSettings, start: Path, ranks: Ranks) -> tuple[Learne
 
 def take(job: GrpoJob) -> Pulled:
     """The next step's groups, the same on every rank."""
-    return job.ranks.broadcast(job.ahead.take() if job.ranks.is_first else Pulled([], 0.0))
+    with spans.record("take"):
+        return job.ranks.broadcast(job.ahead.take() if job.ranks.is_first else Pulled([], 0.0))
 
 
 def publish(job: GrpoJob, step: int) -> None:
     """Has the feed sample from the weights after `step` from now on; drops weights nobody will load again."""
+    with spans.record("publish", about={"retrograde.step": step}):
+        _publish(job, step)
+
+
+def _publish(job: GrpoJob, step: int) -> None:
     settings = job.settings
     key = f"{settings.policies_key}/{step:06d}" if step else settings.init_checkpoint
     if step:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from retrograde.core.settings import EngineSettings, RlSettings, Settings, SftSettings
+from retrograde.runtime.spans import TracingSettings
 from retrograde.runtime.tls import TlsSettings
 from services.trainer.tracking import TrackingSettings
 
@@ -27,11 +28,12 @@ class JobSettings(Settings):
     seed: int = 0
     engine: EngineSettings = EngineSettings()
     tracking: TrackingSettings = TrackingSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits that change with anything that changes the result; places, logging and waits do not."""
-        places = ("store", "work_dir", "tracking", "rollouts", "tls", "patience_seconds", "publish_seconds")
+        places = ("store", "work_dir", "tracking", "tracing", "rollouts", "tls", "patience_seconds", "publish_seconds")
         excluded: dict[str, Any] = {**dict.fromkeys(places, True), "rl": {"lease_seconds"}}
         return hashlib.sha256(self.model_dump_json(exclude=excluded).encode()).hexdigest()[:12]
 

@@ -5,6 +5,7 @@ Does nothing where the output is already complete. Killed at any moment, the sam
 
 from __future__ import annotations
 
+from retrograde.runtime import spans
 from retrograde.runtime.adapters import open_store
 from retrograde.runtime.settings import load_settings
 from services.trainer.job.outcome import finished, process, require
@@ -14,7 +15,7 @@ from services.trainer.job.settings import SftJobSettings
 def main() -> None:
     """Reads the settings and trains."""
     settings = load_settings(SftJobSettings)
-    with process("trainer-sft", settings.engine):
+    with process("trainer-sft", settings.engine), spans.exported("trainer-sft", settings.tracing):
         store = open_store(settings.store)
         if finished(store, settings):
             return

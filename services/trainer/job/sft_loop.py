@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from transformers import AutoTokenizer
 
+from retrograde.runtime import spans
 from retrograde.runtime.errors import InvalidInputError
 from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
@@ -66,13 +67,16 @@ def train_on(ranks: Ranks, settings: SftJobSettings, store: ObjectStore) -> None
         step, _ = saves.restore(learner)
         log.info("sft starts", rank=ranks.rank, step=step, num_steps=plan.num_steps, **_counts(data))
         while step < plan.num_steps:
-            values = take_step(learner, data.train.examples, settings, plan, step)
+            with spans.record("step", about={"retrograde.step": step + 1}):
+                values = take_step(learner, data.train.examples, settings, plan, step)
             step += 1
             if data.evaluation.examples and (step % settings.sft.eval_every == 0 or step == plan.num_steps):
-                values = {**values, **evaluate(learner, data.evaluation.examples, settings)}
+                with spans.record("evaluate", about={"retrograde.step": step}):
+                    values = {**values, **evaluate(learner, data.evaluation.examples, settings)}
             metrics.write(step, values)
             if step % settings.sft.save_every == 0 and step < plan.num_steps:
-                saves.save(learner, step, {})
+                with spans.record("save", about={"retrograde.step": step}):
+                    saves.save(learner, step, {})
         finish(settings, store, learner, data, step)
         saves.clear()
 

@@ -34,6 +34,7 @@ class SftJobConfig(BaseModel):
     engine: dict[str, object]
     sft: dict[str, object]
     tracking: dict[str, object]
+    tracing: dict[str, object]
 
 
 class GrpoJobConfig(BaseModel):
@@ -53,6 +54,7 @@ class GrpoJobConfig(BaseModel):
     engine: dict[str, object]
     rl: dict[str, object]
     tracking: dict[str, object]
+    tracing: dict[str, object]
 
 
 class SftStage:
@@ -79,6 +81,7 @@ class SftStage:
             engine=context.recipe.engine.model_dump(mode="json"),
             sft=context.recipe.sft.model_dump(mode="json"),
             tracking=context.settings.tracking.model_dump(mode="json"),
+            tracing=context.settings.tracing.model_dump(mode="json"),
         )
         num_processes = context.recipe.sft.num_processes
         job = Job(context.run_id, arm, "services.trainer.job.sft", config, num_processes)
@@ -121,6 +124,7 @@ class RlStage:
             engine=context.recipe.engine.model_dump(mode="json"),
             rl=self.settings.model_dump(mode="json"),
             tracking=context.settings.tracking.model_dump(mode="json"),
+            tracing=context.settings.tracing.model_dump(mode="json"),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 from safetensors.torch import load
 from tiny_world import World
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.collectors import Collector, collecting
 
 pytestmark = pytest.mark.engine
 MODULE = "services.trainer.job.sft"
@@ -35,10 +38,17 @@ ENGINES = {
 }
 
 
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    with collecting() as collector:
+        yield collector
+
+
 @pytest.fixture(scope="module", name="calm")
-def calm_run(world: World) -> World:
-    """The world after an undisturbed run of one rank, called `calm`."""
-    assert world.run(MODULE, world.settings("calm", dataset_key="data.jsonl", sft=SFT)) == 0
+def calm_run(world: World, collector: Collector) -> World:
+    """The world after an undisturbed run of one rank, called `calm`, which tells its spans."""
+    told = {"tracing": {"endpoint": collector.endpoint}}
+    assert world.run(MODULE, world.settings("calm", dataset_key="data.jsonl", sft=SFT, **told)) == 0
     return world
 
 
@@ -49,6 +59,14 @@ def test_the_loss_falls_and_every_step_is_told(calm: World) -> None:
     assert [step["step"] for step in steps] == list(range(1, 28))
     assert steps[-1]["loss"] < 0.8 * steps[0]["loss"]
     assert steps[-1]["learning_rate"] < 0.01 * steps[5]["learning_rate"]
+
+
+def test_steps_are_spans(calm: World, collector: Collector) -> None:
+    """Each step, evaluation and save is told once, with its number; the job's end waits for the last."""
+    told = {(span.service, span.name, span.attributes["retrograde.step"]) for span in collector.spans}
+    numbers = {"step": range(1, 28), "evaluate": (5, 10, 15, 20, 25, 27), "save": (5, 10, 15, 20, 25)}
+    assert told == {("trainer-sft", name, step) for name, steps in numbers.items() for step in steps}
+    assert len(collector.spans) == len(calm.steps("calm")) + 11
 
 
 def test_the_checkpoint_is_a_hugging_face_directory_and_the_state_is_gone(calm: World, tmp_path: Path) -> None:

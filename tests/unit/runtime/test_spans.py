@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -78,7 +79,7 @@ async def test_links_name_the_other_causes() -> None:
 
 
 async def test_an_absent_collector_holds_nobody_up() -> None:
-    """Ten times as many spans as are kept take moments, and the end waits for a bounded time."""
+    """Ten times as many spans as are kept take moments; the end waits for a bounded time and leaves no thread."""
     (port,) = free_ports(1)
     began = time.monotonic()
     async with spans.exporting("search", TracingSettings(endpoint=f"http://127.0.0.1:{port}")):
@@ -87,6 +88,7 @@ async def test_an_absent_collector_holds_nobody_up() -> None:
                 with spans.record("work"):
                     pass
     assert time.monotonic() - began < 30 + 10 * spans.SHUTDOWN_SECONDS
+    assert [thread.name for thread in threading.enumerate() if "Otel" in thread.name or "spans" in thread.name] == []
 
 
 def test_without_an_endpoint_nothing_is_imported() -> None:
