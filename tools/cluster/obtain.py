@@ -46,9 +46,8 @@ class Part:
     def folder(self) -> Path:
         """Where its programs are. Raises NotFoundError when it was not obtained."""
         if not self.place.exists():
-            raise NotFoundError(
-                f"the cluster's part {self.name} is not in {self.place}: run `make {'control-plane' if self.name in {'debian', 'control'} else 'cluster-tools'}`"
-            )
+            target = "cluster-tools" if self.name == "node" else "control-plane"
+            raise NotFoundError(f"the cluster's part {self.name} is not in {self.place}: run `make {target}`")
         return self.place
 
     def obtain(self, say: Say) -> Path:
