@@ -1,16 +1,18 @@
-"""PullRollouts against a bare gRPC stream of the same bytes, from another process on this machine.
+"""PullRollouts against bare gRPC streams of the same bytes, from another process on this machine.
 
-    rollouts-stream    groups of 8 samples of 1,024 tokens, MiB per second
+    rollouts-stream      groups of 8 samples of 1,024 tokens, MiB per second, against one bare message of each group
+    rollouts-messages    the same, against the very messages that the service sends: up to 1 MiB of groups in each
 
-Ours claims groups that were made before, leases them durably (a file store), converts them to messages, and back to
-arrays and domain types in the client; the bare stream sends messages that lie ready, and reads bytes. Each pair pulls a
-feed of its own, so that nothing is sampled meanwhile.
+Ours claims groups that were made before, leases them durably (a file store), sends them, and gives RolloutGroups in the
+client, whose samples become arrays when they are read; the bare stream sends messages that lie ready, and reads bytes.
+Each pair pulls a feed of its own, so that nothing is sampled meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from pathlib import Path
 import grpc
 
 from benchmarks.bench import Arms, Bench, Direction
+from benchmarks.rollouts_process import MESSAGE_BYTES
 from retrograde.core.problem import Problem
 from retrograde.runtime.adapters import open_store
 from retrograde.wire.channel import open_channel
@@ -37,7 +40,10 @@ _PROMPTS = "prompts.jsonl"
 class _Streams:
     """Both arms over one service; figures are MiB per second of the messages."""
 
-    def __init__(self, runner: asyncio.Runner, client: RolloutsClient, channel: grpc.aio.Channel) -> None:
+    def __init__(
+        self, runner: asyncio.Runner, client: RolloutsClient, channel: grpc.aio.Channel, max_message_bytes: int
+    ) -> None:
+        self._request = str(max_message_bytes).encode()
         self._runner = runner
         self._client = client
         self._channel = channel
@@ -75,10 +81,11 @@ class _Streams:
             await self._channel.unary_unary("/Bench/Wait")(self._feed.encode())
 
     async def _stream(self) -> int:
-        return sum([len(message) async for message in self._channel.unary_stream("/Bench/Stream")(b"")])
+        return sum([len(message) async for message in self._channel.unary_stream("/Bench/Stream")(self._request)])
 
     async def _pull(self) -> int:
-        return sum([1 async for _ in self._client.pull(self._feed, _NUM_GROUPS)])
+        groups = self._client.pull(self._feed, _NUM_GROUPS, max_message_bytes=MESSAGE_BYTES)
+        return sum([1 async for _ in groups])
 
 
 @contextlib.contextmanager
@@ -98,14 +105,14 @@ def _serving(folder: Path) -> Iterator[list[str]]:
 
 
 @contextlib.contextmanager
-def _open() -> Iterator[Arms]:
+def _open(max_message_bytes: int) -> Iterator[Arms]:
     with tempfile.TemporaryDirectory() as folder, _serving(Path(folder)) as addresses, asyncio.Runner() as runner:
 
         async def connect() -> tuple[RolloutsClient, grpc.aio.Channel]:
             return RolloutsClient(addresses[0]), open_channel(addresses[1])
 
         client, channel = runner.run(connect())
-        streams = _Streams(runner, client, channel)
+        streams = _Streams(runner, client, channel, max_message_bytes)
         try:
             yield Arms(streams.ours, streams.against, streams.prepare, streams.note)
         finally:
@@ -113,4 +120,9 @@ def _open() -> Iterator[Arms]:
             runner.run(channel.close(None))
 
 
-BENCHES = (Bench("rollouts-stream", "MiB/s", 0.90, Direction.UP, _open, num_repetitions=9),)
+def _bench(name: str, max_message_bytes: int) -> Bench:
+    open_arms = functools.partial(_open, max_message_bytes)
+    return Bench(name, "MiB/s", 0.90, Direction.UP, open_arms, num_repetitions=9)
+
+
+BENCHES = (_bench("rollouts-stream", 0), _bench("rollouts-messages", MESSAGE_BYTES))

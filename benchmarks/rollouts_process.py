@@ -3,7 +3,8 @@
     python -m benchmarks.rollouts_process FOLDER NUM_GROUPS
 
 It prints two addresses: of the service, and of a server without anything of ours. There `Bench/Wait` answers once
-NUM_GROUPS groups are ready in the feed it is asked for, and `Bench/Stream` sends their messages, made before.
+NUM_GROUPS groups are ready in the feed it is asked for, and `Bench/Stream` sends their messages, made before: asked for
+a number of bytes, those that the service sends where so many are allowed in one.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from retrograde.core.problem import Grade, Problem, Verdict
 from retrograde.runtime.adapters import open_store
 from retrograde.runtime.interceptors import CallsInFlight, ServerInterceptor
 from retrograde.wire.channel import MAX_MESSAGE_BYTES
-from services.rollouts.feed import Feed
+from services.rollouts.delivery import batches, response
 from services.rollouts.feeds import Feeds
 from services.rollouts.kept import Kept
 from services.rollouts.servicer import RolloutsServicer, add_to_server
 from services.rollouts.slots import Slots
 
 NUM_TOKENS = 1024
+MESSAGE_BYTES = 1 << 20
 _VERDICTS = (Verdict.CORRECT, Verdict.INCORRECT)
 _LOOK_SECONDS = 0.01
 
@@ -65,7 +67,7 @@ class Bare(grpc.GenericRpcHandler):
     def __init__(self, feeds: Feeds, num_groups: int) -> None:
         self._feeds = feeds
         self._num_groups = num_groups
-        self._messages: list[bytes] = []
+        self._messages: dict[bytes, list[bytes]] = {}
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         """By name of the method."""
@@ -77,30 +79,28 @@ class Bare(grpc.GenericRpcHandler):
         feed = await self._feeds.get(name.decode())
         while len(feed.ready) < self._num_groups:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(_LOOK_SECONDS)
-        self._messages = self._messages or _messages(feed)
+        if not self._messages:
+            groups = list(feed.ready.values())
+            self._messages = {
+                max_bytes: [response(batch) for batch in batches(groups, int(max_bytes))]
+                for max_bytes in (b"0", str(MESSAGE_BYTES).encode())
+            }
         return b""
 
-    async def _stream(self, _request: bytes, _context: object) -> AsyncIterator[bytes]:
-        for message in self._messages:
+    async def _stream(self, max_bytes: bytes, _context: object) -> AsyncIterator[bytes]:
+        for message in self._messages[max_bytes]:
             yield message
-
-
-def _messages(feed: Feed) -> list[bytes]:
-    """What a pull of all that is ready would send."""
-    return [group.response for group in feed.ready.values()]
 
 
 async def serve(folder: Path, num_groups: int) -> None:
     """Until the process is ended."""
     policy: Any = Policy()
     store = open_store(f"file://{folder}")
-    server = grpc.aio.server(
-        interceptors=(ServerInterceptor(CallsInFlight()),),
-        options=(("grpc.max_send_message_length", MAX_MESSAGE_BYTES),),
-    )
+    options = (("grpc.max_send_message_length", MAX_MESSAGE_BYTES),)
+    server = grpc.aio.server(interceptors=(ServerInterceptor(CallsInFlight()),), options=options)
     async with Feeds(store, policy, Verifier(), Slots(64), Kept(1 << 30)) as feeds:
         add_to_server(RolloutsServicer(feeds, policy), server)
-        bare = grpc.aio.server()
+        bare = grpc.aio.server(options=options)
         bare.add_generic_rpc_handlers((Bare(feeds, num_groups),))
         print(*(f"127.0.0.1:{each.add_insecure_port('127.0.0.1:0')}" for each in (server, bare)), flush=True)
         await asyncio.gather(server.start(), bare.start())

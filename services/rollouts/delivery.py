@@ -1,8 +1,13 @@
-"""A group as it is sent: serialised once, when it is made, under the lease of its first delivery."""
+"""A group as it is sent: serialised once, when it is made, under the lease of its first delivery.
+
+A serialised PullRolloutsResponse of one group begins with the byte that says it is `group`. With the byte of `groups`
+in its place, responses may be put one after another: together they are the response that has all of the groups.
+"""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -10,6 +15,8 @@ from retrograde.core.rollout import RolloutGroup
 from retrograde.v1.rollouts_service_pb2 import PullRolloutsResponse
 from retrograde.wire.convert_rollout import rollout_group_to_proto
 from services.rollouts.tickets import Ticket
+
+_ONE_OF_SEVERAL = bytes((PullRolloutsResponse.GROUPS_FIELD_NUMBER << 3 | 2,))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +48,27 @@ class Delivery:
     def id(self) -> str:
         """Of the group."""
         return self.ticket.id
+
+
+def batches(groups: Sequence[Delivery], max_bytes: int) -> Iterator[list[Delivery]]:
+    """All of them in order, as many together as make at most `max_bytes`, or one."""
+    batch: list[Delivery] = []
+    num_bytes = 0
+    for group in groups:
+        num_bytes += len(group.response)
+        if batch and num_bytes > max_bytes:
+            yield batch
+            batch, num_bytes = [], len(group.response)
+        batch.append(group)
+    if batch:
+        yield batch
+
+
+def response(batch: Sequence[Delivery]) -> bytes:
+    """The PullRolloutsResponse of these groups."""
+    if len(batch) == 1:
+        return batch[0].response
+    return b"".join(part for group in batch for part in (_ONE_OF_SEVERAL, memoryview(group.response)[1:]))
 
 
 def _new_lease(ticket: Ticket) -> str:

@@ -22,7 +22,7 @@ from retrograde.core import rollout
 from retrograde.core.problem import Problem
 from retrograde.runtime.errors import FencedError, UnavailableError
 from retrograde.runtime.logs import get_logger
-from services.rollouts.delivery import Delivery
+from services.rollouts.delivery import Delivery, batches
 from services.rollouts.fruitless import fruitless, rests
 from services.rollouts.journal import Event, Journal
 from services.rollouts.kept import Kept
@@ -69,8 +69,8 @@ class Feed:
         self._sessions[consumer] += 1
         await self._record(lambda: [{"event": "session", "consumer": consumer, "leases": list(lease_ids)}])
 
-    async def pull(self, pull: Pull) -> AsyncGenerator[Delivery]:
-        """Groups as they become ready, each leased before it is yielded; fewer than wanted when the feed ends.
+    async def pull(self, pull: Pull) -> AsyncGenerator[list[Delivery]]:
+        """Groups as they become ready, leased before they are yielded; fewer than wanted when the feed ends.
 
         Where more is ready than one lease covers, the next lease is stored while the groups of this one are sent.
         """
@@ -86,10 +86,10 @@ class Feed:
                 if len(groups) == _GROUPS_PER_LEASE:
                     self._set_stale_aside(pull.min_policy_version)
                     leasing = self._begin_lease(pull, self._its_share(pull))
-                for group in groups:
+                for batch in batches(groups, pull.max_message_bytes):
                     self._check_session(pull)
-                    pull.leased.discard(group.lease_id)
-                    yield group
+                    pull.leased.difference_update(group.lease_id for group in batch)
+                    yield batch
         finally:
             if leasing:
                 await asyncio.gather(leasing, return_exceptions=True)

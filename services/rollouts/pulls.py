@@ -17,6 +17,7 @@ class Pull:
     min_policy_version: int = 0
     consumer: str = ""
     max_unacknowledged: int = 0
+    max_message_bytes: int = 0
     session: int = 0
     error: Exception | None = None
     claimed: dict[str, Delivery] = field(default_factory=dict)

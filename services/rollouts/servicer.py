@@ -14,6 +14,7 @@ from retrograde.v1 import rollouts_service_pb2 as pb
 from retrograde.v1.rollouts_service_pb2_grpc import RolloutsServiceServicer, add_RolloutsServiceServicer_to_server
 from retrograde.wire.clients import InferenceClient
 from retrograde.wire.convert_rollout import in_flight_from_proto
+from services.rollouts.delivery import response
 from services.rollouts.feeds import Feeds
 from services.rollouts.metrics import SWAP_SECONDS
 from services.rollouts.pulls import Pull
@@ -47,14 +48,20 @@ class RolloutsServicer(RolloutsServiceServicer):
     async def PullRollouts(  # type: ignore[override]  # bytes: see `add_to_server`
         self, request: pb.PullRolloutsRequest, context: Context
     ) -> AsyncIterator[bytes]:
-        """Streams leased groups, each a serialised PullRolloutsResponse."""
+        """Streams leased groups in serialised responses."""
         if request.num_groups == 0:
             raise InvalidInputError("num_groups: 0 pulls nothing; ask for at least 1")
         feed = await self._feeds.get(request.feed)
-        pull = Pull(request.num_groups, request.min_policy_version, request.consumer, request.max_unacknowledged)
-        async with contextlib.aclosing(feed.pull(pull)) as groups:
-            async for group in groups:
-                yield group.response
+        pull = Pull(
+            request.num_groups,
+            request.min_policy_version,
+            request.consumer,
+            request.max_unacknowledged,
+            request.max_message_bytes,
+        )
+        async with contextlib.aclosing(feed.pull(pull)) as batches:
+            async for batch in batches:
+                yield response(batch)
 
     async def AckRollouts(self, request: pb.AckRolloutsRequest, context: Context) -> pb.AckRolloutsResponse:
         """The groups are used for good."""

@@ -225,10 +225,12 @@ class RolloutsClient(ServiceClient):
         *,
         consumer: str = "",
         max_unacknowledged: int = 0,
+        max_message_bytes: int = 1 << 20,
     ) -> AsyncIterator[RolloutGroup]:
         """`num_groups` leased groups, as they become ready; fewer when the feed ends. After an error pull the rest.
 
-        The stream pauses while `consumer` holds `max_unacknowledged` groups (0: never).
+        The stream pauses while `consumer` holds `max_unacknowledged` groups (0: never). Groups that are ready together
+        travel together, in messages of at most `max_message_bytes`, or of one group.
         """
         request = rollouts_pb2.PullRolloutsRequest(
             feed=feed,
@@ -236,9 +238,11 @@ class RolloutsClient(ServiceClient):
             min_policy_version=min_policy_version,
             consumer=consumer,
             max_unacknowledged=max_unacknowledged,
+            max_message_bytes=max_message_bytes,
         )
         async for message in self._stream(RolloutsServiceStub(self._channel).PullRollouts, request):
-            yield rollout_group_from_proto(message.group)
+            for group in message.groups or (message.group,):
+                yield rollout_group_from_proto(group)
 
     async def ack(self, feed: str, lease_ids: Sequence[str], *, consumer: str = "") -> int:
         """The groups are used for good. Returns how many the feed has acknowledged in all."""

@@ -105,7 +105,7 @@ async def pulled(
 ) -> list[RolloutGroup]:
     """All groups of one pull."""
     pull = Pull(num_groups, min_policy_version, consumer, max_unacknowledged)
-    return [received(delivery) async for delivery in feed.pull(pull)]
+    return [received(delivery) async for batch in feed.pull(pull) for delivery in batch]
 
 
 def received(delivery: Delivery) -> RolloutGroup:

@@ -121,7 +121,7 @@ async def test_a_broken_stream_gives_back_what_it_did_not_deliver(tmp_path: Path
         await pulled(feed, 1, consumer="warm")
         await until(lambda: len(feed.ready) == 5)
         stream = feed.pull(Pull(3, consumer="breaks"))
-        delivered = await anext(stream)
+        (delivered,) = await anext(stream)
         assert feed.tickets.holders() == {"warm": 1, "breaks": 3}
         await stream.aclose()
         assert feed.tickets.holders() == {"warm": 1, "breaks": 1}
@@ -158,12 +158,12 @@ async def test_a_consumer_has_no_more_than_it_may_hold(tmp_path: Path) -> None:
     async with service(tmp_path) as feeds:
         feed = await feeds.open("f", "prompts.jsonl", SETTINGS)
         stream = feed.pull(Pull(3, consumer="a", max_unacknowledged=2))
-        held = [await anext(stream), await anext(stream)]
+        held = [*await anext(stream), *await anext(stream)]
         third = asyncio.ensure_future(anext(stream))
         await pulled(feed, 2, consumer="b")
         assert not third.done()
         await feed.acknowledge([held[0].lease_id], "a")
-        assert (await third).id not in {group.id for group in held}
+        assert (await third)[0].id not in {group.id for group in held}
         await stream.aclose()
 
 
@@ -192,17 +192,17 @@ async def test_eight_consumers_one_slow_one_dying_lose_and_double_nothing(seed: 
         feed = await feeds.open("f", "prompts.jsonl", settings)
         feed.clock = clock
 
-        async def consume(name: str, stream: AsyncGenerator[Delivery]) -> None:
-            async for group in stream:
+        async def consume(name: str, stream: AsyncGenerator[list[Delivery]]) -> None:
+            async for (group,) in stream:
                 await asyncio.sleep(rng.random() / 1000)
                 await feed.acknowledge([group.lease_id], name)
                 used.append(group.id)
 
-        def opened(name: str) -> AsyncGenerator[Delivery]:
+        def opened(name: str) -> AsyncGenerator[list[Delivery]]:
             return feed.pull(Pull(100, consumer=name, max_unacknowledged=2))
 
         slow, dying = opened("slow"), feed.pull(Pull(2, consumer="dying"))
-        first = await anext(slow)
+        (first,) = await anext(slow)
         for _ in range(2):
             await anext(dying)
         await dying.aclose()

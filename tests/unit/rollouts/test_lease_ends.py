@@ -25,7 +25,7 @@ NUM_AHEAD = 140
 @asynccontextmanager
 async def three_leased(
     tmp_path: Path, policy: ScriptedPolicy, clock: Clock
-) -> AsyncIterator[tuple[Feed, AsyncGenerator[Delivery]]]:
+) -> AsyncIterator[tuple[Feed, AsyncGenerator[list[Delivery]]]]:
     """A feed that keeps no group, and a stream of `a` with a lease of three groups that has delivered one."""
     problems = [replace(PROBLEMS[0], id=f"p{i}", statement=f"Numbers: {i} 7 7, target: 28.") for i in range(9)]
     async with service(tmp_path, policy, problems=problems, max_kept_bytes=0) as feeds:
