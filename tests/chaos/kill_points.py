@@ -147,5 +147,4 @@ GRPO = (
     "SIGKILL after PUT checkpoints 2",
     "SIGKILL after DELETE state",
 )
-GRPO_IN_SHORT = ("SIGKILL after pull", "SIGKILL after PUT complete")
 PLANS = {"search": SEARCH, "rewriter": REWRITER, "trainer": TRAINER, "verifier": VERIFIER}

@@ -1,7 +1,7 @@
 """Trainer, its job, rollouts and inference killed with -9 at random moments of one GRPO run of 100 steps.
 
 Minutes: only with RETROGRADE_CHAOS_FULL=1. RETROGRADE_CHAOS_SEED draws other moments, RETROGRADE_CHAOS_KILLS more of
-them; `pytest -s` shows the figures. CI has what a kill of each does (test_job_kills, test_rollouts_kills,
+them; `pytest -s` shows the figures. CI has what a kill of each does (tests/integration/job, test_rollouts_kills,
 test_inference_kills), and one whole run (test_resume).
 """
 

@@ -4,7 +4,7 @@
     no call is asked again but those that a killed worker had asked and not yet made durable
 
 A worker that joins takes partitions, and the trees in them, from one that is alive; what that one had in flight is
-asked again too and counted apart: that is the price of sharing the work anew, not of the kill. 15 kills, or
+asked again too and counted apart: that is the price of sharing the work anew, not of the kill. 6 kills, or
 RETROGRADE_CHAOS_KILLS; `pytest -s` shows the figures.
 """
 
@@ -34,7 +34,7 @@ from services.search.driver import Driver, NoLog, call_seed
 from services.search.worker import PROBLEMS_TOPIC
 from tests.unit.search.search_fakes import COUNTDOWN, RECIPE, Run, ScriptedPolicy, TaskVerifier
 
-KILLS = int(os.environ.get("RETROGRADE_CHAOS_KILLS", "15"))
+KILLS = int(os.environ.get("RETROGRADE_CHAOS_KILLS", "6"))
 NUM_WORKERS, MAX_TREES = 2, 8
 TREES_PER_KILL = 8
 CALL_SECONDS = 0.15
@@ -204,11 +204,13 @@ def engine(folder: Path, num_addresses: int) -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def siege(tmp_path: Path) -> Iterator[Siege]:
-    problems = COUNTDOWN.problems({"num_numbers": 4, "count": TREES_PER_KILL * (KILLS + 1)}, "search", seed=2)
+def siege(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Siege]:
+    """Of as many trees as its parameter's blows need."""
+    count = TREES_PER_KILL * (request.param + 1)
+    problems = COUNTDOWN.problems({"num_numbers": 4, "count": count}, "search", seed=2)
     run = Run(tmp_path)
     run.tell(**SEARCH)
-    with engine(tmp_path, KILLS + NUM_WORKERS) as addresses:
+    with engine(tmp_path, request.param + NUM_WORKERS) as addresses:
         siege = Siege(run, tmp_path, problems, addresses)
         try:
             yield siege
@@ -232,6 +234,7 @@ def undisturbed(problem: Problem) -> SearchTree:
     return tree
 
 
+@pytest.mark.parametrize("siege", [KILLS], indirect=True, ids=str)
 def test_no_tree_and_no_answer_is_lost(siege: Siege) -> None:
     """Every tree is there, node for node and token for token; nothing durable at a kill is asked again."""
     rng = random.Random(20251121)
@@ -263,6 +266,7 @@ def test_no_tree_and_no_answer_is_lost(siege: Siege) -> None:
     assert siege.num_logs() <= KILLS
 
 
+@pytest.mark.parametrize("siege", [STALLS], indirect=True, ids=str)
 def test_stalled_workers_change_nothing(siege: Siege) -> None:
     """Stopped until the broker has given their trees to others, then woken, they spoil no tree and end none twice."""
     siege.begin()
