@@ -37,7 +37,8 @@ async def run(settings: InferenceSettings) -> None:
             add_InferenceServiceServicer_to_server, InferenceServicer(policy), "retrograde.v1.InferenceService"
         )
         if settings.openai_port:
-            await process.enter(openai.serve(running, settings, process.drain))
+            api = openai.serve(running, settings, process.drain, process.tokens, process.identity)
+            await process.enter(api)
         process.add_worker(running.watch)
         await process.serve()
 

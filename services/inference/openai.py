@@ -1,7 +1,8 @@
 """The OpenAI-compatible HTTP API: vLLM's own app on the same engine, so that any client of that API can talk to it.
 
 It listens on loopback unless told otherwise, and only its model routes are served: vLLM's control routes stay open
-even behind an API key. Its requests are held during a weight swap like all others (the engine itself pauses). Told to
+even behind an API key. `http_door` stands before it, and it speaks HTTPS where the process has an identity; clients
+show no certificate. Its requests are held during a weight swap like all others (the engine itself pauses). Told to
 stop it takes no more of them, and those that run have `drain_seconds`, like the others.
 """
 
@@ -15,10 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from retrograde.runtime.errors import InvalidInputError
 from retrograde.runtime.logs import get_logger
+from retrograde.runtime.rates import Rates
+from services.inference.http_door import HttpDoor, follow_files
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from retrograde.runtime.tls import Identity
+    from retrograde.runtime.tokens import Tokens
     from services.inference.engine import Engine
     from services.inference.settings import InferenceSettings
 
@@ -29,15 +34,18 @@ log = get_logger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def serve(engine: Engine, settings: InferenceSettings, drain: asyncio.Event) -> AsyncIterator[None]:
+async def serve(
+    engine: Engine, settings: InferenceSettings, drain: asyncio.Event, tokens: Tokens | None, identity: Identity | None
+) -> AsyncIterator[None]:
     """Serves HTTP until `drain`, or left. Raises InvalidInputError when the port cannot be had."""
     from vllm.entrypoints.launchers.launcher import NoSignalServer  # noqa: PLC0415
 
     level = logging.getLogger().level
     app = await _app(engine.llm, settings)
     logging.getLogger().setLevel(level)  # a library of the app's raises it: our own lines, "ready" too, would be lost
-    app.state.server = server = NoSignalServer(config(app, settings))
-    async with listening(server, settings, drain):
+    door = HttpDoor(app, tokens, Rates(settings.max_calls_per_second), settings.max_message_bytes)
+    app.state.server = server = NoSignalServer(config(door, settings))
+    async with listening(server, settings, drain, identity):
         yield
 
 
@@ -45,8 +53,11 @@ def config(app: Any, settings: InferenceSettings) -> Any:
     """How uvicorn is to serve `app`."""
     import uvicorn  # noqa: PLC0415
 
+    certificate, key = (settings.tls.certificate, settings.tls.key) if settings.tls else (None, None)
     return uvicorn.Config(
         app,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
         host=settings.openai_host,
         port=settings.openai_port,
         log_config=None,
@@ -56,16 +67,21 @@ def config(app: Any, settings: InferenceSettings) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def listening(server: Any, settings: InferenceSettings, drain: asyncio.Event) -> AsyncIterator[None]:
+async def listening(
+    server: Any, settings: InferenceSettings, drain: asyncio.Event, identity: Identity | None = None
+) -> AsyncIterator[None]:
     """The uvicorn server runs inside, and begins to stop at `drain`. Raises as `serve` does."""
     task = asyncio.create_task(_run(server))
-    leaving = asyncio.create_task(_leave(server, drain))
+    beside = [asyncio.create_task(_leave(server, drain))]
     try:
         await _started(server, task, settings)
+        if settings.tls and identity:
+            beside.append(asyncio.create_task(follow_files(server.config.ssl, settings.tls, identity)))
         log.info("http api ready", host=settings.openai_host, port=settings.openai_port)
         yield
     finally:
-        leaving.cancel()
+        for each in beside:
+            each.cancel()
         server.should_exit = True
         await task
 

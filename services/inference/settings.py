@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from retrograde.core.policy import InFlight
-from retrograde.runtime.settings import ServiceSettings
+from retrograde.runtime.settings import ServiceSettings, is_loopback
 
 
 def _model_folder(path: Path) -> Path:
@@ -63,3 +63,9 @@ class InferenceSettings(ServiceSettings):
     cache_bytes: int = Field(64 << 30, ge=1, description="Their size at most; what is served is always kept.")
     openai_host: str = Field("127.0.0.1", description="Where the OpenAI-compatible HTTP API listens, if it does.")
     openai_port: int = Field(0, ge=0, le=65535, description="Its port; 0: no HTTP API.")
+
+    @model_validator(mode="after")
+    def _http_tokens_are_encrypted(self) -> Self:
+        if self.openai_port and self.tokens and not self.tls and not is_loopback(self.openai_host):
+            raise ValueError("tokens: not in plaintext over a network; set tls, or openai_host: 127.0.0.1")
+        return self
