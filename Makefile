@@ -40,6 +40,7 @@ interop: $(STAMP)
 
 tools: $(STAMP)
 	@$(BIN)/python -m tools.chart_tools
+	@$(BIN)/python -m tools.kubernetes_schemas
 
 services-up: setup ## a real Kafka and a real MinIO in the background; where they are is in build/services.json
 	$(BIN)/python -m retrograde.cli.servers up --folder build

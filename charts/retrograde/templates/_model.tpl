@@ -12,10 +12,3 @@
 - { name: model, mountPath: {{ .Values.model.mountPath }}, readOnly: true }
 {{- end }}
 {{- end }}
-
-{{/* The file of tokens that the public doors ask for. */}}
-{{- define "retrograde.tokenSettings" -}}
-{{- if .Values.tokens.secretName }}
-tokens: /etc/retrograde/tokens/tokens.yaml
-{{- end }}
-{{- end }}

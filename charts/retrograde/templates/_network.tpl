@@ -52,6 +52,9 @@ podSelector:
     {{- end }}
   ports:
     - { port: {{ $ports.grpc }}, protocol: TCP }
+    {{- if include "retrograde.isPublic" .it }}
+    - { port: {{ $ports.public }}, protocol: TCP }
+    {{- end }}
     {{- range .openPorts }}
     - { port: {{ . }}, protocol: TCP }
     {{- end }}

@@ -19,6 +19,9 @@ spec:
   ports:
     - { name: grpc, port: {{ $root.Values.ports.grpc }}, targetPort: grpc, appProtocol: grpc }
     - { name: metrics, port: {{ $root.Values.ports.metrics }}, targetPort: metrics }
+    {{- if include "retrograde.isPublic" .it }}
+    - { name: public, port: {{ $root.Values.ports.public }}, targetPort: public, appProtocol: grpc }
+    {{- end }}
     {{- with .ports }}
     {{- . | nindent 4 }}
     {{- end }}
@@ -73,7 +76,10 @@ spec:
           targetLabel: component
 {{- end }}
 
-{{/* {it}: the certificate of a component, for cert-manager; it is client and server at once. */}}
+{{/*
+The certificate of a component, for cert-manager; it is client and server at once. Its first name says who it is when it
+calls (docs/security.md), the others where it is called.
+*/}}
 {{- define "retrograde.certificate" -}}
 {{- $root := index . 0 -}}
 {{- $manager := $root.Values.tls.certManager -}}
@@ -84,12 +90,13 @@ metadata:
   {{- include "retrograde.metadata" . | nindent 2 }}
 spec:
   secretName: {{ include "retrograde.tlsSecret" . }}
-  commonName: {{ index . 1 }}
   dnsNames:
+    - {{ eq (index . 1) "test" | ternary "cli" (index . 1) }}.retrograde
     - {{ include "retrograde.name" . }}
     - {{ $service }}
     - {{ $service }}.svc
     - {{ $service }}.svc.cluster.local
+    - localhost # kubectl port-forward
   usages: [digital signature, key encipherment, server auth, client auth]
   privateKey: { algorithm: ECDSA, size: 256, rotationPolicy: Always }
   duration: {{ $manager.duration }}

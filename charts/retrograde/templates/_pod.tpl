@@ -196,6 +196,9 @@ spec:
         - { name: grpc, containerPort: {{ $root.Values.ports.grpc }} }
         - { name: health, containerPort: {{ $root.Values.ports.health }} }
         - { name: metrics, containerPort: {{ $root.Values.ports.metrics }} }
+        {{- if include "retrograde.isPublic" .it }}
+        - { name: public, containerPort: {{ $root.Values.ports.public }} }
+        {{- end }}
         {{- with .ports }}
         {{- . | nindent 8 }}
         {{- end }}

@@ -46,6 +46,25 @@ log_level: {{ $root.Values.logLevel }}
 {{- end }}
 {{- end }}
 
+{{/* Whether a component has a door for callers without certificates, who send a token. */}}
+{{- define "retrograde.isPublic" -}}
+{{- if and (index . 0).Values.tokens.secretName (has (index . 1) (list "rollouts" "trainer")) }}true{{ end -}}
+{{- end }}
+
+{{/* The file of tokens of a component that takes some. */}}
+{{- define "retrograde.tokenSettings" -}}
+{{- $root := index . 0 -}}
+{{- if $root.Values.tokens.secretName }}
+{{- if not $root.Values.tls.enabled }}
+{{- fail "tokens.secretName: tokens do not travel in plaintext; set tls.enabled, or take the name out" }}
+{{- end }}
+tokens: /etc/retrograde/tokens/tokens.yaml
+{{- if include "retrograde.isPublic" . }}
+public_port: {{ $root.Values.ports.public }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Spans go out; the verifier, which may send nothing anywhere, is told of no collector. */}}
 {{- define "retrograde.tracingSettings" -}}
 {{- with .Values.tracing.endpoint }}

@@ -115,12 +115,13 @@ def test_names_are_asked_in_kube_system(component: str) -> None:
 
 @pytest.mark.parametrize("component", SERVICES)
 def test_labelled_clients_may_call(component: str) -> None:
-    """So may those in `networkPolicy.clients`; at the gRPC port, and inference's HTTP port where that is open."""
+    """So may those in `networkPolicy.clients`: at the gRPC port, and at the doors for tokens and HTTP."""
     gateway = {"namespaceSelector": {"matchLabels": {"team": "one"}}}
     spec = policy(component, **(ALL_ON | {"networkPolicy": {"clients": [gateway]}}))
     (rule,) = [rule for rule in spec["ingress"] if CLIENTS in rule["from"]]
     assert gateway in rule["from"]
-    assert ports(rule) == ({GRPC, 8000} if component == "inference" else {GRPC})
+    doors = {"inference": {8000}, "rollouts": {50053}, "trainer": {50053}}
+    assert ports(rule) == {GRPC} | doors.get(component, set())
 
 
 @pytest.mark.parametrize("component", PODS)

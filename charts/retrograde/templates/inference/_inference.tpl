@@ -6,7 +6,7 @@ cache: /var/cache/retrograde
 {{- if .Values.inference.config.openai_port }}
 openai_host: 0.0.0.0
 {{- end }}
-{{- include "retrograde.tokenSettings" . }}
+{{- include "retrograde.tokenSettings" (list . "inference") }}
 {{- include "retrograde.tracingSettings" . }}
 {{- end }}
 

@@ -3,6 +3,6 @@
 store: {{ include "retrograde.s3Url" . }}
 inference: {{ include "retrograde.address" (list . "inference") }}
 verifier: {{ include "retrograde.address" (list . "verifier") }}
-{{- include "retrograde.tokenSettings" . }}
+{{- include "retrograde.tokenSettings" (list . "rollouts") }}
 {{- include "retrograde.tracingSettings" . }}
 {{- end }}

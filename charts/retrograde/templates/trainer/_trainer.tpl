@@ -17,7 +17,7 @@ launch:
   queue: {{ .Values.job.queue | quote }}
   processes_per_pod: {{ .Values.job.processesPerPod }}
   ttl_seconds: {{ .Values.job.ttlSeconds }}
-{{- include "retrograde.tokenSettings" . }}
+{{- include "retrograde.tokenSettings" (list . "trainer") }}
 {{- include "retrograde.tracingSettings" . }}
 {{- end }}
 

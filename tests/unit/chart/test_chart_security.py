@@ -1,0 +1,80 @@
+"""Certificates say who a component is and where it answers; tokens open one more port, never in plaintext."""
+
+from __future__ import annotations
+
+import pytest
+from chart_render import ALL_ON, PODS, SERVICES, Object, profile, refusal, rendered
+
+CALLERS = {name: "cli" if name == "test" else name for name in PODS}
+
+
+def names(component: str) -> list[str]:
+    found: list[str] = rendered(**ALL_ON).one("Certificate", component)["spec"]["dnsNames"]
+    return found
+
+
+@pytest.mark.parametrize("component", PODS)
+def test_a_certificate_says_who_calls(component: str) -> None:
+    """By the one name of the platform's own domain; it serves both sides of a connection."""
+    assert [name for name in names(component) if name.endswith(".retrograde")] == [f"{CALLERS[component]}.retrograde"]
+    usages = rendered(**ALL_ON).one("Certificate", component)["spec"]["usages"]
+    assert {"server auth", "client auth"} <= set(usages)
+
+
+@pytest.mark.parametrize("component", SERVICES)
+def test_a_certificate_is_for_the_address(component: str) -> None:
+    """The host that callers are told is among its names."""
+    settings = rendered(**ALL_ON).settings("test" if component == "search" else "trainer")
+    address = {"search": "address", "trainer": "", "rewriter": ""}.get(component, component)
+    host = settings[address].removeprefix("dns:///").partition(":")[0] if address else f"r-{component}.n.svc"
+    assert host in names(component)
+
+
+@pytest.mark.parametrize("component", PODS)
+def test_a_pod_mounts_its_own_certificate(component: str) -> None:
+    """The Secret is the one that its Certificate fills, or the one that values name."""
+    own, named = (mounted_secret(component, **values) for values in (ALL_ON, ALL_ON | tls(component)))
+    assert own == rendered(**ALL_ON).one("Certificate", component)["spec"]["secretName"] == f"r-{component}-tls"
+    assert named == "mine"
+
+
+def tls(component: str) -> dict[str, Object]:
+    return {"tls": {"enabled": True, "secretNames": {component: "mine"}}}
+
+
+def mounted_secret(component: str, **values: Object) -> str:
+    volumes = {volume["name"]: volume for volume in rendered(**values).pod(component)["spec"]["volumes"]}
+    sources = volumes["settings"]["projected"]["sources"]
+    (found,) = [
+        source["secret"]["name"]
+        for source in sources
+        if any(item["path"] == "tls/tls.crt" for item in source.get("secret", {}).get("items", ()))
+    ]
+    return str(found)
+
+
+@pytest.mark.parametrize("component", SERVICES)
+def test_tokens_open_a_port_of_their_own(component: str) -> None:
+    """Rollouts and trainer have it, in settings, pod, Service and policy; without tokens nobody has."""
+    on, off = rendered(**ALL_ON), profile("defaults")
+    is_public = component in {"rollouts", "trainer"}
+    assert on.settings(component).get("public_port") == (50053 if is_public else None)
+    assert "public_port" not in off.settings(component)
+    for chart, expected in ((on, is_public), (off, False)):
+        (only,) = chart.pod(component)["spec"]["containers"]
+        assert (50053 in [port["containerPort"] for port in only["ports"]]) is expected
+        assert (50053 in [port["port"] for port in chart.one("Service", component)["spec"]["ports"]]) is expected
+        rules = chart.one("NetworkPolicy", component)["spec"]["ingress"]
+        assert any(port["port"] == 50053 for rule in rules for port in rule.get("ports", ())) is expected
+
+
+def test_tokens_are_refused_in_plaintext() -> None:
+    """The error names the key and both ways out."""
+    assert "tokens.secretName: tokens do not travel in plaintext; set tls.enabled" in refusal(
+        tokens={"secretName": "doors"}
+    )
+
+
+def test_no_secret_is_made() -> None:
+    """Secrets are referred to by name only: none goes through Helm, whose releases keep all that they made."""
+    assert rendered(**ALL_ON).of("Secret") == []
