@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,15 +63,15 @@ def joined(settings: LaunchSettings, work_dir: str) -> Iterator[Cluster]:
     with KubernetesApi(access) as api, KubernetesApi(access, settings.lease_seconds / _CALLS_A_LEASE) as quick:
         cluster = Cluster(api, KubernetesBackend(api, chosen_kind(settings, api), settings, template))
         if settings.lease:
-            identity = socket.gethostname()  # a pod's name, unless it sets another
+            pod = socket.gethostname()
             cluster.election = Election(
                 api=quick,
                 namespace=access.namespace,
                 lease=settings.lease,
-                identity=identity,
+                identity=f"{pod}_{uuid.uuid4()}",  # pods on the host's network share its name
                 seconds=settings.lease_seconds,
                 lost=_end,
-                labels=settings.label_leader,
+                pod=pod if settings.label_leader else "",
             )
         yield cluster
 

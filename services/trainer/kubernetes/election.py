@@ -28,7 +28,10 @@ _log = get_logger(__name__)
 
 @dataclass(slots=True)
 class Election:
-    """`identity` is the pod's name. `lost` is called when the lease is, and must end the process."""
+    """`identity` is this process's alone. `lost` is called when the lease is, and must end the process.
+
+    `pod` is the name of the pod to label, "" for none.
+    """
 
     api: KubernetesApi
     namespace: str
@@ -36,7 +39,7 @@ class Election:
     identity: str
     seconds: float
     lost: Callable[[], None]
-    labels: bool = False
+    pod: str = ""
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     leads: bool = False
@@ -114,10 +117,10 @@ class Election:
                 await self._thread.run(self.api.replace, self._path, self._body(found, ""))
 
     async def _label(self) -> None:
-        """Tells the Service where the leader is, if it asks. Outside a pod there is nothing to tell."""
-        path = f"/api/v1/namespaces/{self.namespace}/pods/{self.identity}"
+        """Tells the Service where the leader is, if it asks."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{self.pod}"
         labels = {"metadata": {"labels": {LEADER: "true" if self.leads else "false"}}}
-        is_told = not self.labels
+        is_told = not self.pod
         while not is_told:
             try:
                 await self._thread.run(self.api.patch, path, labels)

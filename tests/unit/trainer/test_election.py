@@ -47,7 +47,7 @@ class Candidate:
             identity=name,
             seconds=15.0,
             lost=self.lost.set,
-            labels=True,
+            pod=name,
             clock=self.clock,
             sleep=self.clock.sleep,
         )
