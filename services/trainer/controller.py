@@ -4,6 +4,7 @@ create  -> the run is stored, a task begins
 task    -> for each stage of the plan that is not done: its turn at the served policy, begin, run, finish
 cancel  -> the task ends, then the run's jobs, then the run is CANCELLED; created again, it goes on
 restart -> every stored run that had not ended gets its task again
+fenced  -> another trainer began on this store (fence.py): all is left to it, and this process ends
 
 Creating and cancelling one run happen one after the other, and to their end also when the caller leaves; runs do not
 wait for each other but for the served policy.
@@ -24,6 +25,7 @@ from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.broker import Broker
 from retrograde.runtime.errors import (
     ConflictError,
+    FencedError,
     InvalidInputError,
     NotFoundError,
     OverloadedError,
@@ -35,6 +37,7 @@ from retrograde.runtime.objects import ObjectStore
 from retrograde.v1 import run_pb2
 from retrograde.wire.clients import InferenceClient, VerifierClient
 from retrograde.wire.topics import cancelled_key
+from services.trainer.fence import Fence
 from services.trainer.history import History
 from services.trainer.jobs import end_jobs
 from services.trainer.launch import LaunchBackend
@@ -49,6 +52,7 @@ T = TypeVar("T")
 
 _log = get_logger(__name__)
 _PAUSE_SECONDS = 2.0
+_LOOK_EVERY_SECONDS = 5.0
 _RUNNING = metrics.gauge("trainer", "runs_running", "Runs at work")
 
 
@@ -67,21 +71,41 @@ class Controller:
     _records: dict[str, RunRecord] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _under_way: set[asyncio.Task[run_pb2.Run]] = field(default_factory=set)
+    _fence: Fence = field(init=False)
+    _has_begun: asyncio.Event = field(default_factory=asyncio.Event)
     _is_stopping: bool = False
     _locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
+    def __post_init__(self) -> None:
+        self._fence = Fence(self.store)
+
     async def work(self, drain: asyncio.Event) -> None:
-        """Continues the stored runs that had not ended; on drain stops all where they are."""
-        while not (drain.is_set() or await self._took_up_all()):
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(drain.wait(), _PAUSE_SECONDS)
-        await drain.wait()
+        """Continues the stored runs that had not ended; on drain stops all where they are.
+
+        Raises FencedError when another trainer has begun on this store: then nothing is told or stored any more.
+        """
+        try:
+            while not (drain.is_set() or await self._took_up_all()):
+                await _either(drain, _PAUSE_SECONDS)
+            while not drain.is_set():
+                await self._check()
+                await _either(drain, _LOOK_EVERY_SECONDS)
+        finally:
+            drain.set()
+            await self._stop()
+
+    async def _check(self) -> None:
+        with contextlib.suppress(UnavailableError):  # nobody else began meanwhile, or the next look tells
+            await in_thread(self._fence.check)
+
+    async def _stop(self) -> None:
         self._is_stopping = True
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), *self._under_way, return_exceptions=True)
         for record in list(self._records.values()):
-            await record.settled()  # this sends its watchers away
+            with contextlib.suppress(FencedError):
+                await record.settled()  # this sends its watchers away
 
     async def create(self, run_id: str, recipe_yaml: str, by: str) -> run_pb2.Run:
         """The run, new or found. Raises ConflictError for another recipe, InvalidInputError for a wrong one."""
@@ -145,7 +169,7 @@ class Controller:
             return record.run
 
     async def _begin(self, run_id: str, created: run_pb2.RunCreated, by: str) -> run_pb2.Run:
-        record = RunRecord(self.store, run_pb2.Run(id=run_id))
+        record = RunRecord(self.store, run_pb2.Run(id=run_id), self._fence)
         await record.create(created, by)
         self._records[run_id] = record
         self._start(record)
@@ -160,20 +184,24 @@ class Controller:
                 await asyncio.wait({task})
             await record.settled()
             if record.run.state not in ENDED:
-                await end_jobs(self.backend, run_id, record.tell)
+                await self._end_jobs(record)
                 await in_thread(self.store.put, cancelled_key(run_id), b"")
                 await record.end(run_pb2.RUN_STATE_CANCELLED, by=by)
             return record.run
 
     async def _open(self, run_id: str) -> RunRecord:
+        await self._has_begun.wait()
         if run_id not in self._records:
             run = await in_thread(load_run, self.store, run_id)
-            self._records[run_id] = RunRecord(self.store, run)
+            self._records[run_id] = RunRecord(self.store, run, self._fence)
         return self._records[run_id]
 
     async def _took_up_all(self) -> bool:
         """Whether the store could be read, and every run in it that had not ended goes on."""
         try:
+            if not self._has_begun.is_set():
+                await in_thread(self._fence.begin)
+                self._has_begun.set()
             for run in await in_thread(lambda: list(list_runs(self.store))):
                 if run.state not in ENDED:
                     await self._take_up(run.id)
@@ -207,17 +235,29 @@ class Controller:
     async def _run(self, record: RunRecord) -> None:
         with _RUNNING.track_inprogress():
             try:
-                await self._run_stages(record)
-            except RetrogradeError as error:
-                await self._fail(record, str(error))
-            except Exception as error:  # noqa: BLE001  the run's owner must learn of any fault, and the service goes on
-                _log.exception("fault", run_id=record.run.id)
-                await self._fail(record, f"{type(error).__name__}: {error}")
+                await self._run_or_fail(record)
+            except FencedError as error:
+                _log.error("run left to another trainer", run_id=record.run.id, reason=str(error))
+
+    async def _run_or_fail(self, record: RunRecord) -> None:
+        try:
+            await self._run_stages(record)
+        except FencedError:
+            raise
+        except RetrogradeError as error:
+            await self._fail(record, str(error))
+        except Exception as error:  # noqa: BLE001  the run's owner must learn of any fault, and the service goes on
+            _log.exception("fault", run_id=record.run.id)
+            await self._fail(record, f"{type(error).__name__}: {error}")
 
     async def _fail(self, record: RunRecord, error: str) -> None:
         _log.error("run failed", run_id=record.run.id, error=error)
-        await end_jobs(self.backend, record.run.id, record.tell)
+        await self._end_jobs(record)
         await record.end(run_pb2.RUN_STATE_FAILED, error)
+
+    async def _end_jobs(self, record: RunRecord) -> None:
+        await record.check()  # else they are another trainer's
+        await end_jobs(self.backend, record.run.id, record.tell)
 
     async def _run_stages(self, record: RunRecord) -> None:
         recipe = _parse(record.run.recipe_yaml)
@@ -275,6 +315,12 @@ async def _patiently(work: Callable[[], Awaitable[T]], state: run_pb2.Stage, rec
                 await _wait(record, state, str(error))
             waited_at = state.done
             await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def _either(event: asyncio.Event, seconds: float) -> None:
+    """Until the event, or the time is over."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
 
 
 def _is_cancelled() -> bool:

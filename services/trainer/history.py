@@ -2,13 +2,17 @@
 
 `take_in` is the only place where the state of a run changes, so its events in their order give its state again. How
 far a stage at work is (`done`, `detail`, its seconds) changes between events and is in the last one of its stage.
+
+What a trainer tells after another has taken over is kept, and void: it is no part of the history.
 """
 
 from __future__ import annotations
 
+import itertools
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from retrograde.runtime.objects import ObjectStore
 from retrograde.v1 import run_pb2
@@ -16,7 +20,7 @@ from retrograde.v1 import run_pb2
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """One run's events. `life` tells the objects of two trainers apart: neither ever overwrites the other's."""
+    """One run's events. `life` is the trainer's name (fence.py): nobody ever overwrites what another has told."""
 
     store: ObjectStore
     run_id: str
@@ -28,15 +32,38 @@ class History:
 
     def read(self, after: int = 0) -> list[run_pb2.RunEvent]:
         """The events with numbers above `after`, in order."""
-        keys = [key for key in self.store.list(self._prefix) if self._number(key) > after]
-        return [run_pb2.RunEvent.FromString(self.store.get(key)) for key in keys]
+        names = [name for name in self._names() if name.number > after]
+        return [run_pb2.RunEvent.FromString(self.store.get(f"{self._prefix}{name.text}")) for name in names]
+
+    def is_overtaken(self, run: run_pb2.Run) -> bool:
+        """Whether a trainer wrote this state when a later one had told what the state should have taken in."""
+        return any(name.trainer > run.trainer for name in self._names() if name.number <= run.num_events)
+
+    def _names(self) -> Iterator[_Name]:
+        """In order, without the void: those of a trainer, when a later one has told this number or one before."""
+        names = sorted(_Name.parse(key.removeprefix(self._prefix)) for key in self.store.list(self._prefix))
+        newest = ""
+        for _, same in itertools.groupby(names, key=lambda name: name.number):
+            told = list(same)
+            newest = max(newest, told[-1].trainer)
+            yield from (name for name in told if name.trainer == newest)
 
     @property
     def _prefix(self) -> str:
         return f"runs/{self.run_id}/history/"
 
-    def _number(self, key: str) -> int:
-        return int(key.removeprefix(self._prefix).partition("-")[0])
+
+class _Name(NamedTuple):
+    """Of an event's object; `trainer` is empty for one that had no name yet."""
+
+    number: int
+    trainer: str
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> _Name:
+        number, _, life = text.removesuffix(".pb").partition("-")
+        return cls(int(number), life if "-" in life else "", text)
 
 
 def rebuilt(run_id: str, events: Iterable[run_pb2.RunEvent]) -> run_pb2.Run:

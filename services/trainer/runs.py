@@ -23,6 +23,7 @@ from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
 from retrograde.v1 import run_pb2
 from retrograde.wire.convert import cost_to_proto
+from services.trainer.fence import Fence
 from services.trainer.history import History, rebuilt, stage_of, take_in
 
 ENDED = (run_pb2.RUN_STATE_SUCCEEDED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED)
@@ -56,6 +57,8 @@ def load_run(store: ObjectStore, run_id: str) -> run_pb2.Run:
                 f"run_id: {run_id!r} is unknown in this store; list the runs to see their names"
             ) from error
         return rebuilt(run_id, events)
+    if history.is_overtaken(run):
+        return rebuilt(run_id, history.read())
     for event in history.read(run.num_events):
         take_in(run, event)
     return run
@@ -73,7 +76,7 @@ def list_runs(store: ObjectStore) -> Iterator[run_pb2.Run]:
 
 @dataclass(slots=True)
 class RunRecord:
-    """One run's state with its watchers.
+    """One run's state with its watchers. Raises FencedError once another trainer has the store.
 
     What is kept is kept in order and to its end, also when the caller is cancelled meanwhile; a store that is away or
     full is waited for.
@@ -81,6 +84,7 @@ class RunRecord:
 
     store: ObjectStore
     run: run_pb2.Run
+    fence: Fence | None = None
     _history: History = field(init=False)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -91,6 +95,9 @@ class RunRecord:
 
     def __post_init__(self) -> None:
         self._history = History(self.store, self.run.id)
+        if self.fence:
+            self.run.trainer = self.fence.name
+            self._history = History(self.store, self.run.id, self.fence.name)
 
     async def tell(self, event: run_pb2.RunEvent, by: str = TRAINER) -> None:
         """Keeps the event and changes the state as it says."""
@@ -100,9 +107,13 @@ class RunRecord:
     async def create(self, created: run_pb2.RunCreated, by: str) -> None:
         """Keeps a new run. Raises UnavailableError while the store is away: then it may be there or not."""
         event = run_pb2.RunEvent(number=1, at=now(), by=by, created=created)
-        await _to_its_end(in_thread(self._history.append, event))
+        await _to_its_end(in_thread(self._append, event))
         take_in(self.run, event)
         await self.settled()
+
+    async def check(self) -> None:
+        """Returns if the store is this trainer's."""
+        await self._patiently(lambda: in_thread(self._check))
 
     async def settled(self) -> None:
         """Returns once all that was told is kept, and the state with it."""
@@ -161,7 +172,7 @@ class RunRecord:
         async with self._turn:
             event.number = self.run.num_events + 1
             event.at.CopyFrom(now())
-            await self._patiently(lambda: in_thread(self._history.append, event))
+            await self._patiently(lambda: in_thread(self._append, event))
             take_in(self.run, event)
             await self._save()
 
@@ -170,13 +181,27 @@ class RunRecord:
             await self._save()
 
     async def _save(self) -> None:
-        """Stores the state and wakes the watchers."""
+        """Stores the state; wakes the watchers, also when another trainer has the store."""
         data = self.run.SerializeToString()
-        await self._patiently(lambda: in_thread(self.store.put, run_key(self.run.id), data))
-        self._saved_at = time.monotonic()
-        self._num_saves += 1
-        async with self._changed:
-            self._changed.notify_all()
+        try:
+            await self._patiently(lambda: in_thread(self._put, data))
+            self._saved_at = time.monotonic()
+            self._num_saves += 1
+        finally:
+            async with self._changed:
+                self._changed.notify_all()
+
+    def _append(self, event: run_pb2.RunEvent) -> None:
+        self._check()
+        self._history.append(event)
+
+    def _put(self, data: bytes) -> None:
+        self._check()
+        self.store.put(run_key(self.run.id), data)
+
+    def _check(self) -> None:
+        if self.fence:
+            self.fence.check()
 
     async def _patiently(self, put: Callable[[], Awaitable[None]]) -> None:
         """Waits for a store that is away or full: no run fails for it."""

@@ -26,39 +26,39 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from retrograde.v1 import provenance_pb2 as retrograde_dot_v1_dot_provenance__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17retrograde/v1/run.proto\x12\rretrograde.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eretrograde/v1/provenance.proto\"\xfc\x01\n\x05Stage\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.retrograde.v1.RunState\x12\x0c\n\x04\x64one\x18\x03 \x01(\x04\x12\r\n\x05total\x18\x04 \x01(\x04\x12\x0c\n\x04unit\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12.\n\nstarted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x04\x63ost\x18\t \x01(\x0b\x32\x13.retrograde.v1.Cost\"\xea\x01\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0brecipe_hash\x18\x02 \x01(\t\x12\x13\n\x0brecipe_yaml\x18\x03 \x01(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.retrograde.v1.RunState\x12$\n\x06stages\x18\x05 \x03(\x0b\x32\x14.retrograde.v1.Stage\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x12\x0c\n\x04plan\x18\x08 \x03(\t\x12\x12\n\nnum_events\x18\t \x01(\x04\"\x9c\x04\n\x08RunEvent\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12,\n\x07\x63reated\x18\x04 \x01(\x0b\x32\x19.retrograde.v1.RunCreatedH\x00\x12\x30\n\tcontinued\x18\x05 \x01(\x0b\x32\x1b.retrograde.v1.RunContinuedH\x00\x12(\n\x05\x65nded\x18\x06 \x01(\x0b\x32\x17.retrograde.v1.RunEndedH\x00\x12\x30\n\x0bstage_began\x18\x07 \x01(\x0b\x32\x19.retrograde.v1.StageBeganH\x00\x12\x36\n\x0estage_finished\x18\x08 \x01(\x0b\x32\x1c.retrograde.v1.StageFinishedH\x00\x12\x30\n\x0bstage_waits\x18\t \x01(\x0b\x32\x19.retrograde.v1.StageWaitsH\x00\x12\x30\n\x0bjob_started\x18\n \x01(\x0b\x32\x19.retrograde.v1.JobStartedH\x00\x12,\n\tjob_ended\x18\x0b \x01(\x0b\x32\x17.retrograde.v1.JobEndedH\x00\x12:\n\x10policy_published\x18\x0c \x01(\x0b\x32\x1e.retrograde.v1.PolicyPublishedH\x00\x42\n\n\x08happened\"D\n\nRunCreated\x12\x13\n\x0brecipe_hash\x18\x01 \x01(\t\x12\x13\n\x0brecipe_yaml\x18\x02 \x01(\t\x12\x0c\n\x04plan\x18\x03 \x03(\t\"\x0e\n\x0cRunContinued\"g\n\x08RunEnded\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.retrograde.v1.RunState\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12$\n\x06stages\x18\x03 \x03(\x0b\x32\x14.retrograde.v1.Stage\"(\n\nStageBegan\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\"4\n\rStageFinished\x12#\n\x05stage\x18\x01 \x01(\x0b\x32\x14.retrograde.v1.Stage\"*\n\nStageWaits\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"A\n\nJobStarted\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x15\n\rnum_processes\x18\x03 \x01(\r\"d\n\x08JobEnded\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12*\n\x07outcome\x18\x03 \x01(\x0e\x32\x19.retrograde.v1.JobOutcome\x12\x0e\n\x06reason\x18\x04 \x01(\t\"V\n\x0fPolicyPublished\x12\x16\n\x0e\x63heckpoint_key\x18\x01 \x01(\t\x12\x16\n\x0epolicy_version\x18\x02 \x01(\x04\x12\x13\n\x0bgap_seconds\x18\x03 \x01(\x01*\x9b\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_PENDING\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10RUN_STATE_FAILED\x10\x04\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x05*\x90\x01\n\nJobOutcome\x12\x1b\n\x17JOB_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15JOB_OUTCOME_SUCCEEDED\x10\x01\x12\x16\n\x12JOB_OUTCOME_FAILED\x10\x02\x12\x17\n\x13JOB_OUTCOME_REFUSED\x10\x03\x12\x19\n\x15JOB_OUTCOME_CANCELLED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17retrograde/v1/run.proto\x12\rretrograde.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eretrograde/v1/provenance.proto\"\xfc\x01\n\x05Stage\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x05state\x18\x02 \x01(\x0e\x32\x17.retrograde.v1.RunState\x12\x0c\n\x04\x64one\x18\x03 \x01(\x04\x12\r\n\x05total\x18\x04 \x01(\x04\x12\x0c\n\x04unit\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12.\n\nstarted_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inished_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x04\x63ost\x18\t \x01(\x0b\x32\x13.retrograde.v1.Cost\"\xfb\x01\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0brecipe_hash\x18\x02 \x01(\t\x12\x13\n\x0brecipe_yaml\x18\x03 \x01(\t\x12&\n\x05state\x18\x04 \x01(\x0e\x32\x17.retrograde.v1.RunState\x12$\n\x06stages\x18\x05 \x03(\x0b\x32\x14.retrograde.v1.Stage\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x12\x0c\n\x04plan\x18\x08 \x03(\t\x12\x12\n\nnum_events\x18\t \x01(\x04\x12\x0f\n\x07trainer\x18\n \x01(\t\"\x9c\x04\n\x08RunEvent\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x03 \x01(\t\x12,\n\x07\x63reated\x18\x04 \x01(\x0b\x32\x19.retrograde.v1.RunCreatedH\x00\x12\x30\n\tcontinued\x18\x05 \x01(\x0b\x32\x1b.retrograde.v1.RunContinuedH\x00\x12(\n\x05\x65nded\x18\x06 \x01(\x0b\x32\x17.retrograde.v1.RunEndedH\x00\x12\x30\n\x0bstage_began\x18\x07 \x01(\x0b\x32\x19.retrograde.v1.StageBeganH\x00\x12\x36\n\x0estage_finished\x18\x08 \x01(\x0b\x32\x1c.retrograde.v1.StageFinishedH\x00\x12\x30\n\x0bstage_waits\x18\t \x01(\x0b\x32\x19.retrograde.v1.StageWaitsH\x00\x12\x30\n\x0bjob_started\x18\n \x01(\x0b\x32\x19.retrograde.v1.JobStartedH\x00\x12,\n\tjob_ended\x18\x0b \x01(\x0b\x32\x17.retrograde.v1.JobEndedH\x00\x12:\n\x10policy_published\x18\x0c \x01(\x0b\x32\x1e.retrograde.v1.PolicyPublishedH\x00\x42\n\n\x08happened\"D\n\nRunCreated\x12\x13\n\x0brecipe_hash\x18\x01 \x01(\t\x12\x13\n\x0brecipe_yaml\x18\x02 \x01(\t\x12\x0c\n\x04plan\x18\x03 \x03(\t\"\x0e\n\x0cRunContinued\"g\n\x08RunEnded\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.retrograde.v1.RunState\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12$\n\x06stages\x18\x03 \x03(\x0b\x32\x14.retrograde.v1.Stage\"(\n\nStageBegan\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\"4\n\rStageFinished\x12#\n\x05stage\x18\x01 \x01(\x0b\x32\x14.retrograde.v1.Stage\"*\n\nStageWaits\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"A\n\nJobStarted\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\x15\n\rnum_processes\x18\x03 \x01(\r\"d\n\x08JobEnded\x12\x0b\n\x03job\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12*\n\x07outcome\x18\x03 \x01(\x0e\x32\x19.retrograde.v1.JobOutcome\x12\x0e\n\x06reason\x18\x04 \x01(\t\"V\n\x0fPolicyPublished\x12\x16\n\x0e\x63heckpoint_key\x18\x01 \x01(\t\x12\x16\n\x0epolicy_version\x18\x02 \x01(\x04\x12\x13\n\x0bgap_seconds\x18\x03 \x01(\x01*\x9b\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_PENDING\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10RUN_STATE_FAILED\x10\x04\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x05*\x90\x01\n\nJobOutcome\x12\x1b\n\x17JOB_OUTCOME_UNSPECIFIED\x10\x00\x12\x19\n\x15JOB_OUTCOME_SUCCEEDED\x10\x01\x12\x16\n\x12JOB_OUTCOME_FAILED\x10\x02\x12\x17\n\x13JOB_OUTCOME_REFUSED\x10\x03\x12\x19\n\x15JOB_OUTCOME_CANCELLED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'retrograde.v1.run_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RUNSTATE']._serialized_start=1731
-  _globals['_RUNSTATE']._serialized_end=1886
-  _globals['_JOBOUTCOME']._serialized_start=1889
-  _globals['_JOBOUTCOME']._serialized_end=2033
+  _globals['_RUNSTATE']._serialized_start=1748
+  _globals['_RUNSTATE']._serialized_end=1903
+  _globals['_JOBOUTCOME']._serialized_start=1906
+  _globals['_JOBOUTCOME']._serialized_end=2050
   _globals['_STAGE']._serialized_start=108
   _globals['_STAGE']._serialized_end=360
   _globals['_RUN']._serialized_start=363
-  _globals['_RUN']._serialized_end=597
-  _globals['_RUNEVENT']._serialized_start=600
-  _globals['_RUNEVENT']._serialized_end=1140
-  _globals['_RUNCREATED']._serialized_start=1142
-  _globals['_RUNCREATED']._serialized_end=1210
-  _globals['_RUNCONTINUED']._serialized_start=1212
-  _globals['_RUNCONTINUED']._serialized_end=1226
-  _globals['_RUNENDED']._serialized_start=1228
-  _globals['_RUNENDED']._serialized_end=1331
-  _globals['_STAGEBEGAN']._serialized_start=1333
-  _globals['_STAGEBEGAN']._serialized_end=1373
-  _globals['_STAGEFINISHED']._serialized_start=1375
-  _globals['_STAGEFINISHED']._serialized_end=1427
-  _globals['_STAGEWAITS']._serialized_start=1429
-  _globals['_STAGEWAITS']._serialized_end=1471
-  _globals['_JOBSTARTED']._serialized_start=1473
-  _globals['_JOBSTARTED']._serialized_end=1538
-  _globals['_JOBENDED']._serialized_start=1540
-  _globals['_JOBENDED']._serialized_end=1640
-  _globals['_POLICYPUBLISHED']._serialized_start=1642
-  _globals['_POLICYPUBLISHED']._serialized_end=1728
+  _globals['_RUN']._serialized_end=614
+  _globals['_RUNEVENT']._serialized_start=617
+  _globals['_RUNEVENT']._serialized_end=1157
+  _globals['_RUNCREATED']._serialized_start=1159
+  _globals['_RUNCREATED']._serialized_end=1227
+  _globals['_RUNCONTINUED']._serialized_start=1229
+  _globals['_RUNCONTINUED']._serialized_end=1243
+  _globals['_RUNENDED']._serialized_start=1245
+  _globals['_RUNENDED']._serialized_end=1348
+  _globals['_STAGEBEGAN']._serialized_start=1350
+  _globals['_STAGEBEGAN']._serialized_end=1390
+  _globals['_STAGEFINISHED']._serialized_start=1392
+  _globals['_STAGEFINISHED']._serialized_end=1444
+  _globals['_STAGEWAITS']._serialized_start=1446
+  _globals['_STAGEWAITS']._serialized_end=1488
+  _globals['_JOBSTARTED']._serialized_start=1490
+  _globals['_JOBSTARTED']._serialized_end=1555
+  _globals['_JOBENDED']._serialized_start=1557
+  _globals['_JOBENDED']._serialized_end=1657
+  _globals['_POLICYPUBLISHED']._serialized_start=1659
+  _globals['_POLICYPUBLISHED']._serialized_end=1745
 # @@protoc_insertion_point(module_scope)

@@ -131,6 +131,7 @@ class Run(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
     NUM_EVENTS_FIELD_NUMBER: _builtins.int
+    TRAINER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     recipe_hash: _builtins.str
     recipe_yaml: _builtins.str
@@ -139,6 +140,8 @@ class Run(_message.Message):
     error: _builtins.str
     num_events: _builtins.int
     """How many events of its history this state has taken in."""
+    trainer: _builtins.str
+    """Which trainer wrote this state: `<number>-<life>`, later ones after earlier ones."""
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stage]: ...
     @_builtins.property
@@ -159,10 +162,11 @@ class Run(_message.Message):
         error: _builtins.str = ...,
         plan: _abc.Iterable[_builtins.str] | None = ...,
         num_events: _builtins.int = ...,
+        trainer: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "id", b"id", "num_events", b"num_events", "plan", b"plan", "recipe_hash", b"recipe_hash", "recipe_yaml", b"recipe_yaml", "stages", b"stages", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "error", b"error", "id", b"id", "num_events", b"num_events", "plan", b"plan", "recipe_hash", b"recipe_hash", "recipe_yaml", b"recipe_yaml", "stages", b"stages", "state", b"state", "trainer", b"trainer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

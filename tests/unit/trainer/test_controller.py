@@ -12,6 +12,7 @@ import yaml
 
 from retrograde.runtime.errors import (
     ConflictError,
+    FencedError,
     InvalidInputError,
     NotFoundError,
     OverloadedError,
@@ -23,8 +24,9 @@ from retrograde.v1 import trainer_service_pb2 as pb
 from retrograde.v1.trainer_service_pb2_grpc import add_TrainerServiceServicer_to_server
 from retrograde.wire.clients import TrainerClient
 from retrograde.wire.topics import cancelled_key
+from services.trainer.controller import Controller
 from services.trainer.history import History, rebuilt
-from services.trainer.launch import Job
+from services.trainer.launch import Job, JobHandle
 from services.trainer.servicer import TrainerServicer
 from tests.unit.search.search_fakes import RECIPE
 from tests.unit.trainer.trainer_fakes import YAML, Trainer, ended, until
@@ -70,7 +72,48 @@ async def test_a_restarted_trainer_goes_on(trainer: Trainer) -> None:
         "created", "stage_began", "stage_finished", "stage_began",
         "continued", "stage_began", "stage_finished", "ended",
     ]  # fmt: skip
+    run.ClearField("trainer")  # whoever wrote it last
     assert rebuilt("r", History(trainer.store, "r").read()) == run
+
+
+async def test_a_trainer_leaves_its_runs_to_one_that_begins_later(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stops its stages, ends no job, tells nothing, sends its watchers away, and ends with the reason."""
+    monkeypatch.setattr("services.trainer.controller._LOOK_EVERY_SECONDS", 0.01)
+    with pytest.raises(FencedError, match=r"^trainer 000001-\w+: trainer 000002-\w+ has taken the store over"):
+        await taken_over(trainer)
+    assert (trainer.backend.at_work, trainer.stages[0].at_work) == ([JobHandle("r", "arm")], set())
+    assert not trainer.store.exists(cancelled_key("r"))
+    assert trainer.told("r") == [
+        "created", "stage_began",
+        "continued", "stage_began", "stage_finished", "stage_began", "stage_finished", "ended",
+    ]  # fmt: skip
+
+
+async def taken_over(trainer: Trainer) -> None:
+    """A life in which another trainer does the run."""
+    later = Trainer()
+    later.store = trainer.store
+    for stage in later.stages:
+        stage.go.set()
+    async with trainer.life() as controller:
+        await controller.create("r", YAML, "ada")
+        await trainer.backend.launch(Job("r", "arm", "module", RECIPE, 1))
+        await until(lambda: trainer.stages[0].at_work == {"r"})
+        async with later.life() as successor:
+            assert (await ended(successor, "r")).state == run_pb2.RUN_STATE_SUCCEEDED
+            with pytest.raises(UnavailableError, match="draining"):
+                await watched(controller, trainer.drain)
+            with pytest.raises(FencedError):
+                await controller.cancel("r", "grace")
+
+
+async def watched(controller: Controller, drain: asyncio.Event) -> None:
+    """The run, as far as it can be watched there."""
+    async with asyncio.timeout(60):
+        async for _ in (await controller.record("r")).watch(drain):
+            pass
 
 
 async def test_cancelling_ends_the_jobs_and_names_the_state(trainer: Trainer) -> None:
