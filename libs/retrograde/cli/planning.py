@@ -148,13 +148,15 @@ def _sft(recipe: Recipe, data: str, problems: int, weights: float | None, a: Ass
 def _rl(rl: RlSettings, data: str, weights: float | None, a: Assumptions) -> StagePlan:
     groups = rl.num_steps * rl.prompts_per_step
     generated = groups * rl.group_size * rl.max_tokens * a.fill
-    reference = generated / 3 if rl.kl_coefficient > 0 else 0.0  # a forward pass is a third of a training pass
+    is_old_recomputed = rl.old_logprobs == "recomputed" and rl.num_epochs * rl.num_minibatches > 1
+    num_forward = (rl.num_epochs if rl.kl_coefficient > 0 else 0) + is_old_recomputed
+    num_passes = rl.num_epochs + num_forward / 3  # a forward pass is a third of a training pass
     return StagePlan(
         f"rl {data}",
         groups,
         groups * a.prompt_tokens,
         generated,
-        trained_tokens=generated + reference,
+        trained_tokens=generated * num_passes,
         stored_bytes=_trained_bytes(weights, a, kept=3),
     )
 

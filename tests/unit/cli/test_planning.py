@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from recipes_cli import write_recipe
@@ -31,6 +32,24 @@ def test_stages_follow_the_arms(tmp_path: Path) -> None:
     """Only what the arms need is planned; an RL arm includes its SFT."""
     names = [stage.name for stage in make_plan(load_recipe(write_recipe(tmp_path, arms=["base", "astro_rl"]))).stages]
     assert names == ["search", "rewrite", "sft astro", "rl astro", "evaluate"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "num_passes"),
+    [
+        ({}, 1),
+        ({"num_epochs": 3}, 3),
+        ({"num_epochs": 3, "kl_coefficient": 0.1}, 4),
+        ({"num_epochs": 3, "old_logprobs": "recomputed"}, 3 + 1 / 3),
+        ({"num_epochs": 1, "old_logprobs": "recomputed"}, 1),
+    ],
+)
+def test_every_pass_over_the_samples_is_counted(tmp_path: Path, settings: dict[str, Any], num_passes: float) -> None:
+    """Each epoch trains on all of them; the reference reads them each time and the old policy once, a third of that."""
+    rl = {"num_steps": 2, "prompts_per_step": 4, "group_size": 4, "max_tokens": 100, **settings}
+    stages = make_plan(load_recipe(write_recipe(tmp_path, arms=["base", "astro_rl"], rl=rl))).stages
+    (stage,) = [each for each in stages if each.name == "rl astro"]
+    assert stage.trained_tokens == pytest.approx(stage.generated_tokens * num_passes)
 
 
 def test_weights_come_from_the_files(tmp_path: Path) -> None:
