@@ -69,6 +69,7 @@ class Saves:
         ranks.barrier()
         learner.engine.save_checkpoint(str(self._scratch), tag=_TAG, save_latest=False)
         if ranks.is_first_of_node:
+            (self._scratch / f"node-{ranks.node}").touch()  # without ZeRO only the first node has anything to keep
             self._store.upload(f"{key}/node-{ranks.node}", self._scratch)
         ranks.barrier()
         if ranks.is_first:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from pydantic import BaseModel
-from tiny_world import DEADLINE_SECONDS, ROOT, World, kill
+from tiny_world import DEADLINE_SECONDS, ROOT, World, kill, wait_until
 
 from services.trainer.kubernetes.manifests import indexed_job
 from services.trainer.kubernetes.settings import LaunchSettings
@@ -39,7 +42,7 @@ class Config(BaseModel):
 
 
 def config(world: World, name: str, dataset_key: str = "data.jsonl") -> Config:
-    small = {"num_epochs": 1, "num_processes": 2}
+    small = {"num_epochs": 1, "num_processes": 2, "batch_size": 12, "save_every": 1}
     return Config.model_validate(world.settings(name, dataset_key=dataset_key, sft=small))
 
 
@@ -54,36 +57,48 @@ def start_pod(world: World, job: Job, index: int, port: int) -> subprocess.Popen
     settings = LaunchSettings(backend="indexed", pod_template="t", rendezvous_port=port)
     made = indexed_job(job, settings, checked_template({"spec": {"containers": [SCRATCH]}}, "/scratch"))
     arguments = made["spec"]["template"]["spec"]["containers"][0]["args"]
-    folder = world.folder / f"pod-{index}"
+    folder = world.folder / f"{job.name}-pod-{index}"
+    shutil.rmtree(folder, ignore_errors=True)  # a new pod has nothing of the one before
     folder.mkdir()
     scratch = {"work_dir": str(folder / "scratch")}
     (folder / "job.yaml").write_text(yaml.safe_dump(job.config.model_dump(mode="json") | scratch))
     host = arguments[arguments.index("--master-addr") + 1]
-    known = {
-        "$(JOB_COMPLETION_INDEX)": str(index),
-        host: "127.0.0.1",
-        f"{CONFIG_FOLDER}/job.yaml": f"{folder}/job.yaml",
-    }
+    known = {"$(JOB_COMPLETION_INDEX)": str(index), host: "127.0.0.1"}
+    known[f"{CONFIG_FOLDER}/job.yaml"] = f"{folder}/job.yaml"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT / 'libs'}{os.pathsep}{ROOT}"}
     command = [sys.executable, *(known.get(each, each) for each in arguments)]
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
 
 
-def test_two_pods_train_one_model(world: World) -> None:
-    """Their ranks meet at the first pod; both leave with status 0, and the checkpoint is there once, with its steps."""
-    job = Job("run", "pods", SFT, config(world, "pods"), 2)
+@contextlib.contextmanager
+def pods(world: World, job: Job) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Both pods of the job, the first one last; they end with the block."""
     port = free_port()
-    pods = [start_pod(world, job, index, port) for index in (1, 0)]  # the first one may be the last to come
+    started = [start_pod(world, job, index, port) for index in (1, 0)]
     try:
-        statuses = [pod.wait(DEADLINE_SECONDS) for pod in pods]
+        yield started
     finally:
-        for pod in pods:
+        for pod in started:
             kill(pod)
-    logs = [(world.folder / f"pod-{index}" / "log").read_text() for index in (0, 1)]
+
+
+def test_two_pods_train_one_model_over_a_kill(world: World) -> None:
+    """Their ranks meet at the first pod and save; killed and made anew, with nothing on their disks, they go on."""
+    job = Job("run", "pods", SFT, config(world, "pods"), 2)
+    with pods(world, job) as first:
+        wait_until(lambda: any(key.endswith("/COMPLETE.json") for key in world.store.list("pods/job/state/")), first[0])
+    saved = len(world.steps("pods"))
+    with pods(world, job) as second:
+        statuses = [pod.wait(DEADLINE_SECONDS) for pod in second]
+    logs = [(world.folder / f"pods-pod-{index}" / "log").read_text() for index in (0, 1)]
     assert statuses == [0, 0], logs
-    assert world.steps("pods")
+    steps = [step["step"] for step in world.steps("pods")]
+    assert steps == list(range(1, int(world.steps("pods")[0]["num_steps"]) + 1))
+    assert saved >= 1
     assert world.store.exists("pods/out/MANIFEST.json")
+    assert not list(world.store.list("pods/job/state/"))
+    assert not any('"step": 0' in log for log in logs), "it began anew"
 
 
 async def test_ranks_that_refuse_their_input_are_not_started_again(
