@@ -6,6 +6,7 @@ Each is a process of its own with its log beside its data. They end with the thr
 from __future__ import annotations
 
 import os
+import signal
 import ssl
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -54,6 +55,7 @@ class ApiServer(LocalServer):
     """The API server; it listens on every address, so that a node of another network namespace would find it too."""
 
     name = "kube-apiserver"
+    end_with_parent = signal.SIGKILL  # told to leave when etcd is gone, it would stay for minutes
 
     def __init__(self, folder: Path, etcd: Etcd, identities: Identities, address: str) -> None:
         super().__init__(folder)

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -32,6 +33,7 @@ class LocalServer:
 
     name = "server"
     num_ports = 1
+    end_with_parent = signal.SIGTERM
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -67,7 +69,7 @@ class LocalServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, no lock
+                preexec_fn=partial(die_with_parent, self.end_with_parent),  # noqa: PLW1509 - one system call, no lock
             )
 
     def wait_ready(self, seconds: float = START_SECONDS) -> None:
