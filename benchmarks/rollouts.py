@@ -1,7 +1,7 @@
 """PullRollouts against bare gRPC streams of the same bytes, from another process on this machine.
 
     rollouts-stream      groups of 8 samples of 1,024 tokens, MiB per second, against one bare message of each group
-    rollouts-messages    the same, against the very messages that the service sends: up to 1 MiB of groups in each
+    rollouts-messages    the same, against the very messages that the service sends: up to 256 KiB of groups in each
 
 Ours claims groups that were made before, leases them durably (a file store), sends them, and gives RolloutGroups in the
 client, whose samples become arrays when they are read; the bare stream sends messages that lie ready, and reads bytes.
@@ -25,11 +25,10 @@ from pathlib import Path
 import grpc
 
 from benchmarks.bench import Arms, Bench, Direction
-from benchmarks.rollouts_process import MESSAGE_BYTES
 from retrograde.core.problem import Problem
 from retrograde.runtime.adapters import open_store
 from retrograde.wire.channel import open_channel
-from retrograde.wire.clients import RolloutsClient
+from retrograde.wire.clients import MESSAGE_BYTES, RolloutsClient
 
 _NUM_GROUPS = 1000
 _GROUP_SIZE = 8
@@ -84,8 +83,7 @@ class _Streams:
         return sum([len(message) async for message in self._channel.unary_stream("/Bench/Stream")(self._request)])
 
     async def _pull(self) -> int:
-        groups = self._client.pull(self._feed, _NUM_GROUPS, max_message_bytes=MESSAGE_BYTES)
-        return sum([1 async for _ in groups])
+        return sum([1 async for _ in self._client.pull(self._feed, _NUM_GROUPS)])
 
 
 @contextlib.contextmanager

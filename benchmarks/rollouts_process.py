@@ -23,6 +23,7 @@ from retrograde.core.problem import Grade, Problem, Verdict
 from retrograde.runtime.adapters import open_store
 from retrograde.runtime.interceptors import CallsInFlight, ServerInterceptor
 from retrograde.wire.channel import MAX_MESSAGE_BYTES
+from retrograde.wire.clients import MESSAGE_BYTES
 from services.rollouts.delivery import batches, response
 from services.rollouts.feeds import Feeds
 from services.rollouts.kept import Kept
@@ -30,7 +31,6 @@ from services.rollouts.servicer import RolloutsServicer, add_to_server
 from services.rollouts.slots import Slots
 
 NUM_TOKENS = 1024
-MESSAGE_BYTES = 1 << 20
 _VERDICTS = (Verdict.CORRECT, Verdict.INCORRECT)
 _LOOK_SECONDS = 0.01
 
