@@ -256,6 +256,11 @@ class RlSettings(Settings):
     lease_seconds: float = Field(
         21600.0, gt=0, description="A group that no save covers in this time is given out again (ours)."
     )
+    publish_seconds: float = Field(
+        7200.0,
+        gt=0,
+        description="Longest time publishing may take: what is generated may have to finish first (ours).",
+    )
     num_processes: int = Field(1, ge=1, description="Ranks.")
 
     @model_validator(mode="before")

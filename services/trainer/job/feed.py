@@ -111,7 +111,7 @@ class GrpcFeed:
     async def _connect(self) -> RolloutsClient:
         settings = self._settings
         identity = Identity.of(settings.tls) if settings.tls else None
-        client = RolloutsClient(settings.rollouts, identity=identity, deadline_seconds=settings.publish_seconds)
+        client = RolloutsClient(settings.rollouts, identity=identity, deadline_seconds=settings.rl.publish_seconds)
         return await client.__aenter__()
 
     async def _open(self) -> None:

@@ -33,8 +33,8 @@ class JobSettings(Settings):
     @property
     def fingerprint(self) -> str:
         """Twelve hex digits that change with anything that changes the result; places, logging and waits do not."""
-        places = ("store", "work_dir", "tracking", "tracing", "rollouts", "tls", "patience_seconds", "publish_seconds")
-        excluded: dict[str, Any] = {**dict.fromkeys(places, True), "rl": {"lease_seconds"}}
+        places = ("store", "work_dir", "tracking", "tracing", "rollouts", "tls", "patience_seconds")
+        excluded: dict[str, Any] = {**dict.fromkeys(places, True), "rl": {"lease_seconds", "publish_seconds"}}
         return hashlib.sha256(self.model_dump_json(exclude=excluded).encode()).hexdigest()[:12]
 
 
@@ -60,8 +60,5 @@ class GrpoJobSettings(JobSettings):
     feed: str = Field(description="Name of the feed; one per arm.")
     prompts_key: str = Field(description="Object of the feed's prompts: JSON lines of Problem.")
     patience_seconds: float = Field(600.0, ge=0, description="How long to wait for a rollouts service that is away.")
-    publish_seconds: float = Field(
-        7200.0, gt=0, description="Longest time publishing may take: what is generated may have to finish first."
-    )
     policies_key: str = Field(description="Key prefix of the weights published after each step; the last two are kept.")
     rl: RlSettings = RlSettings()

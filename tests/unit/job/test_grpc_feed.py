@@ -173,17 +173,18 @@ def test_publishing_returns_the_version_the_pool_gave(feed: GrpcFeed) -> None:
 
 
 def test_publishing_may_take_as_long_as_the_job_says(rollouts: ScriptedRollouts, settings: GrpoJobSettings) -> None:
-    """Beyond `publish_seconds` it is an error, and the job begins again from its save."""
+    """Beyond the recipe's `rl.publish_seconds` it is an error, and the job begins again from its save."""
     rollouts.swaps_slowly = True
-    with GrpcFeed(settings.model_copy(update={"publish_seconds": 0.5})) as feed, pytest.raises(UnavailableError):
+    rl = settings.rl.model_copy(update={"publish_seconds": 0.5})
+    with GrpcFeed(settings.model_copy(update={"rl": rl})) as feed, pytest.raises(UnavailableError):
         feed.publish("policies/000003")
 
 
 def test_how_long_the_job_waits_changes_no_result(settings: GrpoJobSettings) -> None:
     """A job continues from the saves it made under other waits, and not from those of another group size."""
-    patient = settings.rl.model_copy(update={"lease_seconds": 1e6})
+    patient = settings.rl.model_copy(update={"lease_seconds": 1e6, "publish_seconds": 1e6})
     other = settings.rl.model_copy(update={"group_size": 7})
-    waits = {"publish_seconds": 1e6, "patience_seconds": 1e6, "rl": patient}
+    waits = {"patience_seconds": 1e6, "rl": patient}
 
     assert settings.model_copy(update=waits).fingerprint == settings.fingerprint
     assert settings.model_copy(update={"rl": other}).fingerprint != settings.fingerprint
