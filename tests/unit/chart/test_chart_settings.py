@@ -124,6 +124,14 @@ def test_the_store_can_be_opened(values: Object, prefix: str, ca_file: Path | No
     assert settings.access_key_file == Path("/etc/retrograde/s3/access_key")
 
 
+def test_the_cache_fits_its_volume() -> None:
+    """Checkpoints that are kept fill two thirds of the volume: another can come before an old one goes."""
+    chart = rendered(model={"cacheGiB": 3})
+    (cache,) = [volume for volume in chart.pod("inference")["spec"]["volumes"] if volume["name"] == "cache"]
+    assert cache["emptyDir"] == {"sizeLimit": "3Gi"}
+    assert read("inference", chart.settings("inference")).cache_bytes == 2 << 30
+
+
 def test_the_verifier_knows_nobody() -> None:
     """Its settings have neither peer nor broker, store or collector, whatever the others have."""
     assert set(rendered(**ALL_ON).settings("verifier")) == {

@@ -3,6 +3,7 @@
 store: {{ include "retrograde.s3Url" . }}
 checkpoint: {{ .Values.model.checkpoint | quote }}
 cache: /var/cache/retrograde
+cache_bytes: {{ div (mul .Values.model.cacheGiB 1073741824 2) 3 }}
 {{- if .Values.inference.config.openai_port }}
 openai_host: 0.0.0.0
 {{- end }}
@@ -36,7 +37,7 @@ openai_host: 0.0.0.0
 
 {{- define "retrograde.inference.volumes" -}}
 - name: cache
-  emptyDir: { sizeLimit: {{ .Values.model.cacheSize }} }
+  emptyDir: { sizeLimit: {{ .Values.model.cacheGiB }}Gi }
 - name: shm
   emptyDir: { medium: Memory, sizeLimit: {{ .Values.inference.shmSize }} }
 {{- include "retrograde.modelVolume" . }}
