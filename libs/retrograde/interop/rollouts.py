@@ -8,7 +8,6 @@ trained on comes back as another delivery of the same group, which is kept for t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import threading
 from collections.abc import Coroutine, Iterable
@@ -17,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from retrograde.core.rollout import RolloutGroup
-from retrograde.runtime.errors import NotFoundError, UnavailableError
+from retrograde.runtime.errors import UnavailableError
 from retrograde.wire.clients import Feed, RolloutsClient
 
 T = TypeVar("T")
@@ -84,19 +83,10 @@ class Rollouts:
     async def _ack(self, group_ids: list[str]) -> None:
         leases = {group_id: self._leases[group_id] for group_id in group_ids if group_id in self._leases}
         if leases:
-            await self._ack_leases(list(leases.values()))
+            await self._client.ack_held(self.feed, list(leases.values()), consumer=self.consumer)
         self._used |= leases.keys()
         for group_id in leases:
             del self._leases[group_id]
-
-    async def _ack_leases(self, lease_ids: list[str]) -> None:
-        """All at once; where one of them is gone and the call refused, one by one."""
-        try:
-            await self._client.ack(self.feed, lease_ids, consumer=self.consumer)
-        except NotFoundError:
-            for lease_id in lease_ids:
-                with contextlib.suppress(NotFoundError):
-                    await self._client.ack(self.feed, [lease_id], consumer=self.consumer)
 
     async def _pull(self, num_groups: int, min_policy_version: int) -> list[RolloutGroup]:
         """New groups; a stream that breaks off is taken up where it stopped."""
@@ -121,7 +111,7 @@ class Rollouts:
     async def _is_new(self, group: RolloutGroup) -> bool:
         """Whether the trainer has not had it; if it has, this delivery's lease is the one that counts."""
         if group.id in self._used:
-            await self._ack_leases([group.lease_id])
+            await self._client.ack_held(self.feed, [group.lease_id], consumer=self.consumer)
             return False
         is_known = group.id in self._leases
         self._leases[group.id] = group.lease_id

@@ -15,7 +15,7 @@ from retrograde.core.policy import Generation, InFlight, Prompt, Sampling
 from retrograde.core.problem import Grade, Problem
 from retrograde.core.rollout import RolloutGroup
 from retrograde.core.solution import Rewriter, SearchTrace, Solution
-from retrograde.runtime.errors import ConflictError, OtherPolicyError, StalePolicyError
+from retrograde.runtime.errors import ConflictError, NotFoundError, OtherPolicyError, StalePolicyError
 from retrograde.v1 import inference_service_pb2 as inference_pb2
 from retrograde.v1 import rewriter_service_pb2 as rewriter_pb2
 from retrograde.v1 import rollouts_service_pb2 as rollouts_pb2
@@ -251,6 +251,19 @@ class RolloutsClient(ServiceClient):
         """The groups are used for good. Returns how many the feed has acknowledged in all."""
         request = rollouts_pb2.AckRolloutsRequest(feed=feed, lease_ids=lease_ids, consumer=consumer)
         return (await self._call(RolloutsServiceStub(self._channel).AckRollouts, request)).num_acknowledged
+
+    async def ack_held(self, feed: str, lease_ids: Sequence[str], *, consumer: str = "") -> list[str]:
+        """As `ack`, also where some leases are gone; returns these. One by one where all at once is refused."""
+        gone: list[str] = []
+        try:
+            await self.ack(feed, lease_ids, consumer=consumer)
+        except NotFoundError:
+            for lease_id in lease_ids:
+                try:
+                    await self.ack(feed, [lease_id], consumer=consumer)
+                except NotFoundError:
+                    gone.append(lease_id)
+        return gone
 
     async def publish_policy(
         self, feed: str, checkpoint_key: str, policy_version: int = 0, *, in_flight: InFlight | None = None

@@ -7,7 +7,6 @@ thread of the job may wait for groups while another publishes and acknowledges.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import threading
 from collections.abc import Coroutine, Sequence
@@ -16,7 +15,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from retrograde.core.rollout import RolloutGroup
-from retrograde.runtime.errors import NotFoundError, UnavailableError
+from retrograde.runtime.errors import UnavailableError
 from retrograde.runtime.logs import get_logger
 from retrograde.runtime.tls import Identity
 from retrograde.wire.clients import RolloutsClient
@@ -123,14 +122,9 @@ class GrpcFeed:
         await self._client.open_feed(self._feed, prompts_key, described, lease_ids=leases)
 
     async def _ack(self, lease_ids: Sequence[str]) -> None:
-        """All at once; where one of them is gone and the call refused, one by one."""
-        try:
-            await self._client.ack(self._feed, lease_ids)
-        except NotFoundError as error:
-            log.warning("lease gone", reason=str(error))
-            for lease_id in lease_ids:
-                with contextlib.suppress(NotFoundError):
-                    await self._client.ack(self._feed, [lease_id])
+        """Those that are gone are fine."""
+        if gone := await self._client.ack_held(self._feed, lease_ids):
+            log.warning("leases gone", lease_ids=gone)
         self._leases.difference_update(lease_ids)
 
     async def _pull(self, num_groups: int, min_policy_version: int) -> list[RolloutGroup]:
