@@ -24,6 +24,7 @@ from benchmarks import (
     search_cpu,
     sft,
     store,
+    unary,
     verifier,
     weight_swap,
 )
@@ -42,6 +43,7 @@ FAMILIES = (
     lockstep.BENCHES,
     broker.BENCHES,
     store.BENCHES,
+    unary.BENCHES,
     broker_scaling.BENCHES,
     rollouts.BENCHES,
     grpo.BENCHES,
