@@ -49,10 +49,14 @@ class Cluster:
                 await self._lead(controller, drain)
 
     async def _lead(self, controller: Controller, drain: asyncio.Event) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(controller.work(drain))
-            if self.backend.settings.run_resources:
-                group.create_task(RunResources(self.api, self.api.access.namespace, controller).work(drain))
+        """Raises FencedError when another trainer has begun on the store; drain is set by then, as at every end."""
+        resources = RunResources(self.api, self.api.access.namespace, controller)
+        carrying_out = asyncio.create_task(resources.work(drain)) if self.backend.settings.run_resources else None
+        try:
+            await controller.work(drain)
+        finally:
+            if carrying_out is not None:
+                await carrying_out
 
 
 @contextlib.contextmanager

@@ -65,6 +65,9 @@ class RunResources:
             except RetrogradeError as error:
                 _log.warning("Run resources are not watched", reason=str(error))
                 await asyncio.sleep(_PAUSE_SECONDS)
+            except Exception:  # noqa: BLE001  runs that were not applied go on, and this may pass
+                _log.exception("fault of the watch of Run resources")
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _watch_from(self, thread: OneThread, version: str, drain: asyncio.Event) -> str:
         """Takes up what changes until the server ends the watch; returns the version up to which all was seen."""
@@ -98,6 +101,9 @@ class RunResources:
                 await asyncio.sleep(_PAUSE_SECONDS)
             except RetrogradeError as error:  # it was deleted meanwhile
                 _log.warning("a Run resource is left alone", name=name, reason=str(error))
+                return
+            except Exception:  # noqa: BLE001  the others' runs go on
+                _log.exception("fault of a Run resource", name=name)
                 return
             else:
                 return
