@@ -153,13 +153,15 @@ class ControllerManager(_Client):
     name = "kube-controller-manager"
 
     def flags(self) -> dict[str, object]:
-        """Tokens for ServiceAccounts, addresses for pods."""
+        """Tokens for ServiceAccounts, addresses for pods; a simulated node is not missed for its silence."""
         return {
             "use-service-account-credentials": "true",
             "service-account-private-key-file": self.identities.folder / "accounts.key",
             "root-ca-file": self.identities.authority,
             "allocate-node-cidrs": "true",
             "cluster-cidr": PODS,
+            "node-cidr-mask-size": 24,
+            "node-monitor-grace-period": "24h",
         }
 
 

@@ -3,7 +3,6 @@
 debian   etcd, containerd, runc, the CNI plugins, nft   packages, unpacked
 control  API server, controllers, scheduler, kubectl    built by Go from kubernetes/
 node     kubelet, kube-proxy, CoreDNS, pause            built by Go from kubernetes/, coredns/ and pause/
-kwok     simulated nodes                                built by Go
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from retrograde.cli.servers.obtain import cache_folder, made_at, missing_tools, 
 from retrograde.runtime.errors import NotFoundError
 
 KUBERNETES_VERSION = "1.36.3"
-KWOK_VERSION = "v0.8.0"
 _HERE = Path(__file__).resolve().parent
 _STAMP = f"-s -w -X k8s.io/component-base/version.gitVersion=v{KUBERNETES_VERSION}"
 _CONTROL = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
@@ -94,13 +92,6 @@ def _build_kubernetes(folder: Path, programs: tuple[str, ...], say: Say) -> Path
     return folder / "bin"
 
 
-def _build_kwok(folder: Path, _: Say) -> Path:
-    (folder / "bin").mkdir()
-    environment = os.environ | {"CGO_ENABLED": "0", "GOBIN": str(folder / "bin")}
-    run_tool(["nice", "go", "install", "-p", "2", f"sigs.k8s.io/kwok/cmd/kwok@{KWOK_VERSION}"], environment)
-    return folder / "bin"
-
-
 def _go_build(folder: Path, module: Path, package: str, flags: str) -> None:
     (folder / "bin").mkdir(exist_ok=True)
     command = ["nice", "go", "build", "-p", "2", "-buildvcs=false", "-o", f"{folder}/bin/", "-ldflags", flags, package]
@@ -110,5 +101,4 @@ def _go_build(folder: Path, module: Path, package: str, flags: str) -> None:
 DEBIAN = Part("debian", "etcd, containerd and others, 60 MB", ("apt-get", "dpkg"), _unpack_debian)
 CONTROL = Part("control", "Kubernetes' control plane, 5 to 10 minutes of building", ("go", "nice"), _build_control)
 NODE = Part("node", "kubelet, kube-proxy, CoreDNS and pause, 3 to 5 minutes of building", ("go", "nice"), _build_node)
-KWOK = Part("kwok", "simulated nodes, 2 to 3 minutes of building", ("go", "nice"), _build_kwok)
-PARTS = {part.name: part for part in (DEBIAN, CONTROL, NODE, KWOK)}
+PARTS = {part.name: part for part in (DEBIAN, CONTROL, NODE)}
