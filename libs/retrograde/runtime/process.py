@@ -75,6 +75,7 @@ class Process:
         self._workers: list[Callable[[asyncio.Event], Awaitable[None]]] = []
         self._calls = CallsInFlight()
         self._rates = Rates(settings.max_calls_per_second)
+        self._doorkeeper: Doorkeeper
         self._serving = False
         self._signalled = False
         self.drain = asyncio.Event()
@@ -119,10 +120,6 @@ class Process:
     def tokens(self) -> Tokens | None:
         """Those of the public doors; None: nobody has one."""
         return Tokens(self._settings.tokens) if self._settings.tokens else None
-
-    @functools.cached_property
-    def _doorkeeper(self) -> Doorkeeper:
-        return Doorkeeper(self._settings.callers, self.tokens)
 
     @functools.cached_property
     def broker(self) -> Broker:
@@ -223,6 +220,7 @@ class Process:
     def _bind(self) -> str:
         """Takes the port, or both of them; gives the address of the public one, "" without."""
         settings, identity = self._settings, self.identity
+        self._doorkeeper = Doorkeeper(settings.callers, self.tokens)
         credentials = identity.server_credentials() if identity else None
         self.address = ports.bind(self._server, "listen", settings.listen, credentials)
         if not settings.public_port or not identity:
