@@ -73,7 +73,7 @@ class FixedRollouts:
         samples = tuple(self._sample(rng) for _ in range(self._group_size))
         problem = Problem(id=str(ticket), task="toy", statement="bc", gold="a")
         prompt = np.array([3, 4, 1], np.int32)
-        return RolloutGroup(f"group-{ticket}", str(ticket), problem, prompt, samples, policy_version, 0)
+        return RolloutGroup(f"group-{ticket:06d}", str(ticket), problem, prompt, samples, policy_version, 0)
 
     def _sample(self, rng: np.random.Generator) -> Sample:
         tokens = rng.integers(0, NUM_WORDS, int(rng.integers(2, NUM_TOKENS))).astype(np.int32)

@@ -81,7 +81,7 @@ class SamplingScript:
         written, told = tokens[:, len(PROMPT) :].numpy(), torch.cat(logprobs, dim=1).numpy()
         samples = tuple(_sample(row.astype(np.int32), own) for row, own in zip(written, told, strict=True))
         problem = Problem(id=str(ticket), task="toy", statement="bc", gold="a")
-        return RolloutGroup(f"group-{ticket}", str(ticket), problem, PROMPT, samples, self._version, 0)
+        return RolloutGroup(f"group-{ticket:06d}", str(ticket), problem, PROMPT, samples, self._version, 0)
 
 
 def _sample(tokens: np.ndarray, logprobs: np.ndarray) -> Sample:
