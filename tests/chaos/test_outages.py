@@ -27,7 +27,7 @@ from tests.proxy import Proxy
 from tests.servers import need
 
 SECONDS = float(os.environ.get("RETROGRADE_CHAOS_SECONDS", "6"))
-CALL_SECONDS = 0.3
+CALL_SECONDS = 0.2
 NUM_CUTS = 12
 RECOVERED_SECONDS = 60.0  # ours measured: below three; a busy machine is given time
 GROWN_BYTES = 64 << 20
