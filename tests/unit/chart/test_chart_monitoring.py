@@ -13,7 +13,7 @@ from typing import Any
 import prometheus_client
 import pytest
 import yaml
-from chart_render import ALL_ON, CHART, SERVICES, rendered
+from chart_render import ALL_ON, CHART, ROOT, SERVICES, rendered
 
 from tests.servers import need
 from tools.chart_tools import tool
@@ -247,8 +247,9 @@ def played(series: dict[str, str], expression: str, count: int) -> dict[str, Any
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_an_alert_says_what_to_do(alert: str) -> None:
-    """It has a severity, a line of what is wrong and a few of what to look at."""
+    """It has a severity, a line of what is wrong, a few of what to look at, and a row in docs/operations.md."""
     rule = ALERTS[alert]
+    assert f"\n| {alert} |" in (ROOT / "docs/operations.md").read_text(encoding="utf-8")
     assert rule["labels"]["severity"] in {"warning", "critical"}
     assert len(rule["annotations"]["summary"]) > 10
     assert len(rule["annotations"]["description"]) > 40

@@ -131,7 +131,7 @@ def test_a_component_reads_the_secrets_it_needs(component: str, mounted: list[st
 @pytest.mark.parametrize("component", SERVICES)
 def test_probes_ask_the_health_port(component: str) -> None:
     """All three probes are gRPC on the health port; the start-up has as long as `startupSeconds` says."""
-    chart = rendered(ports={"health": 6000}, **{component: {"startupSeconds": 123}})
+    chart = rendered(ports={"health": 6000}, **{name: {"startupSeconds": 123} for name in SERVICES})
     only = container(chart.pod(component))
     probes = [only[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")]
     assert [probe["grpc"] for probe in probes] == [{"port": 6000}] * 3
@@ -141,7 +141,7 @@ def test_probes_ask_the_health_port(component: str) -> None:
 @pytest.mark.parametrize("component", SERVICES)
 def test_the_grace_outlasts_the_drain(component: str) -> None:
     """One value says how long a drain takes; the pod's grace period is 20 s above it."""
-    chart = rendered(**{component: {"drainSeconds": 77}})
+    chart = rendered(**{name: {"drainSeconds": 77} for name in SERVICES})
     assert chart.settings(component)["drain_seconds"] == 77
     assert chart.pod(component)["spec"]["terminationGracePeriodSeconds"] == 97
 
@@ -221,8 +221,9 @@ def test_images_are_named_in_one_way(component: str) -> None:
     """Prefix, the component's name (the test uses search's), and the tag or digest."""
     name = "search" if component == "test" else component
     assert container(profile("defaults").pod(component))["image"] == f"retrograde/{name}:0.1.0"
-    own = rendered(image={"prefix": "here/", "tag": "sha256:ab"}, **{name: {"image": {"name": "mine"}}})
-    assert container(own.pod(component))["image"] == "here/mine@sha256:ab"
+    named = {name: {"image": {"name": f"my-{name}"}} for name in (*SERVICES, "job")}
+    own = rendered(image={"prefix": "here/", "tag": "sha256:ab"}, **named)
+    assert container(own.pod(component))["image"] == f"here/my-{name}@sha256:ab"
 
 
 def test_who_must_be_alone_is_never_surged() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from chart_render import ALL_ON, PODS, SERVICES, Object, profile, refusal, rendered
 
+NAMED = {"enabled": True, "secretNames": {name: f"my-{name}" for name in PODS}}
 CALLERS = {name: "cli" if name == "test" else name for name in PODS}
 
 
@@ -33,13 +34,9 @@ def test_a_certificate_is_for_the_address(component: str) -> None:
 @pytest.mark.parametrize("component", PODS)
 def test_a_pod_mounts_its_own_certificate(component: str) -> None:
     """The Secret is the one that its Certificate fills, or the one that values name."""
-    own, named = (mounted_secret(component, **values) for values in (ALL_ON, ALL_ON | tls(component)))
+    own, named = (mounted_secret(component, **values) for values in (ALL_ON, ALL_ON | {"tls": NAMED}))
     assert own == rendered(**ALL_ON).one("Certificate", component)["spec"]["secretName"] == f"r-{component}-tls"
-    assert named == "mine"
-
-
-def tls(component: str) -> dict[str, Object]:
-    return {"tls": {"enabled": True, "secretNames": {component: "mine"}}}
+    assert named == f"my-{component}"
 
 
 def mounted_secret(component: str, **values: Object) -> str:

@@ -72,7 +72,7 @@ def test_a_service_accepts_settings_with_everything_on(component: str) -> None:
 def test_config_goes_over_what_the_chart_says(component: str) -> None:
     """Keys of <service>.config reach the service, large numbers unharmed, and may replace the chart's peers."""
     config = {"log_level": "debug", "max_message_bytes": 1 << 31, "store": "file:///elsewhere"}
-    settings = read(component, rendered(**{component: {"config": config}}).settings(component))
+    settings = read(component, rendered(**{name: {"config": config} for name in SERVICES}).settings(component))
     assert (settings.log_level, settings.max_message_bytes, settings.store) == ("debug", 1 << 31, "file:///elsewhere")
 
 
