@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ALL = 1_000_000
 PATIENCE_SECONDS = 120
 LONG = FeedSettings(group_size=2, lease_seconds=3600.0, num_epochs=3, num_ahead=4)
-AHEAD = LONG.model_copy(update={"num_ahead": 30})
+AHEAD = LONG.model_copy(update={"num_ahead": 60})
 SHORT = LONG.model_copy(update={"lease_seconds": 2.0, "num_epochs": 1})
 # When it is measured first, 8 groups are sampled, 4 ahead, 4 MiB kept and 8 streams have a group and a window: that
 # is all that there may be. Of what is delivered afterwards, 50 MiB or more, nothing stays.
