@@ -41,7 +41,7 @@ class Role(StrEnum):
 
 
 _SAMPLERS = frozenset({Role.SEARCH, Role.REWRITER, Role.ROLLOUTS, Role.TRAINER})
-_TRAINERS = frozenset({Role.JOB, Role.TOKEN})
+_TRAINERS = frozenset({Role.JOB, Role.TRAINER, Role.TOKEN})  # jobs beside the trainer show its certificate
 _PEOPLE = frozenset({Role.CLI, Role.TOKEN})
 
 WHO_MAY_CALL: Mapping[str, frozenset[Role]] = {
