@@ -38,6 +38,22 @@ VALUES: dict[str, Any] = {
     "inference": MOUNTED,
     "job": MOUNTED | {"backend": "indexed"},
 }
+LOAD = """
+import asyncio, sys
+from pathlib import Path
+from retrograde.core.problem import Problem
+from retrograde.wire.clients import VerifierClient
+
+async def call(address, stop):
+    problem, calls = Problem("p", "countdown", "Numbers: 3 7 7, target: 28.", "28"), 0
+    async with VerifierClient(address) as client:
+        while not stop.exists():
+            await client.verify([(problem, "3*7+7 = 28")])
+            calls += 1
+    print(calls)
+
+asyncio.run(call(sys.argv[1], Path(sys.argv[2])))
+"""
 
 pytestmark = [
     pytest.mark.skipif("RETROGRADE_NODE" not in os.environ, reason="set RETROGRADE_NODE to run pods on a real kubelet"),
@@ -88,15 +104,16 @@ def environment() -> list[dict[str, Any]]:
     ]
 
 
-def trainer(installed: Namespace) -> str:
-    """Where the trainer answers, inside."""
-    return installed.objects("services", "--field-selector=metadata.name=retrograde-trainer")[0]["spec"]["clusterIP"]
+def address(installed: Namespace, service: str) -> str:
+    """Where a service answers, inside."""
+    found = installed.objects("services", f"--field-selector=metadata.name={NAME}-{service}")
+    return f"{found[0]['spec']['clusterIP']}:50051"
 
 
 def retrograde(installed: Namespace, *arguments: str) -> str:
     """What a `retrograde` command against the trainer writes."""
     program = str(Path(sys.executable).with_name("retrograde"))
-    return installed.cluster.run(program, *arguments, "--trainer", f"{trainer(installed)}:50051")
+    return installed.cluster.run(program, *arguments, "--trainer", address(installed, "trainer"))
 
 
 def test_every_pod_is_restricted_and_read_only(installed: Namespace) -> None:
@@ -114,6 +131,22 @@ def test_every_pod_is_restricted_and_read_only(installed: Namespace) -> None:
 def test_helm_test(installed: Namespace) -> None:
     """`helm test` searches one problem through search, inference and verifier."""
     assert "Succeeded" in installed.helm("test", NAME, "--timeout", "10m")
+
+
+def test_rolling_restart_under_load(installed: Namespace, tmp_path: Path) -> None:
+    """No call of a client fails while the verifier's pod is replaced twice."""
+    stop = tmp_path / "stop"
+    command = [*installed.cluster.prefix, sys.executable, "-c", LOAD, address(installed, "verifier"), str(stop)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as load:
+        try:
+            for _ in range(2):
+                installed.kubectl("rollout", "restart", "deploy/retrograde-verifier")
+                installed.kubectl("rollout", "status", "deploy/retrograde-verifier", "--timeout=300s")
+        finally:
+            stop.touch()
+        calls, failure = load.communicate()
+    assert load.returncode == 0, failure
+    assert int(calls) > 0
 
 
 def test_recipe(installed: Namespace, tmp_path: Path) -> None:
