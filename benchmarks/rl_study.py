@@ -27,7 +27,7 @@ from retrograde.analysis.statistics import Estimate, mean_over_problems
 from retrograde.runtime.adapters.urls import open_store
 
 ROOT = Path(__file__).resolve().parents[1]
-RECIPE = ROOT / "recipes/countdown_rl.yaml"
+RECIPE = ROOT / "recipes/countdown-rl.yaml"
 ARMS = ("direct", "astro")
 CURVES = {"reward": "reward", "completions/mean_length": "length", "backtracks": "backtracks"}
 _STYLE = (
