@@ -30,7 +30,7 @@ spec:
     - type: kafka
       metadata:
         bootstrapServers: {{ join "," $root.Values.kafka.brokers }}
-        consumerGroup: {{ $name }}
+        consumerGroup: {{ $name }}.{{ .topic }}
         topic: {{ .topic }}
         lagThreshold: {{ $scaling.messagesPerReplica | quote }}
         activationLagThreshold: "0"

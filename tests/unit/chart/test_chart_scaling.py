@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from chart_render import ALL_ON, Object, profile, rendered
 
+from retrograde.runtime.adapters.kafka_topics import group_id_of
 from retrograde.wire import topics
 from services.rewriter.settings import RewriterSettings
 from services.search.settings import SearchServiceSettings
@@ -24,11 +25,12 @@ def scaled(component: str, **values: Any) -> Object:
 
 @pytest.mark.parametrize("component", WORKERS)
 def test_the_lag_is_that_of_the_workers(component: str) -> None:
-    """Topic and group are those of the code, and a pod is wanted for as many messages as one takes."""
+    """Topic and group have the names that the code gives them in Kafka; a pod is for as many messages as one takes."""
     topic, group, max_trees = WORKERS[component]
     (trigger,) = scaled(component)["triggers"]
     metadata = trigger["metadata"]
-    assert (trigger["type"], metadata["topic"], metadata["consumerGroup"]) == ("kafka", topic, group)
+    expected = ("kafka", topic, group_id_of(group, topic))
+    assert (trigger["type"], metadata["topic"], metadata["consumerGroup"]) == expected
     assert metadata["lagThreshold"] == str(max_trees)
     assert all(isinstance(value, str) for value in metadata.values())
 
