@@ -81,7 +81,7 @@ topologySpreadConstraints:
 {{ add (index (index . 0).Values (index . 1)).drainSeconds 20 }}
 {{- end }}
 
-{{/* The whole directory /etc/retrograde of a component; `secrets` is the list of what it reads: kafka, s3, tokens. */}}
+{{/* The whole directory /etc/retrograde of a component; `secrets` is the list of what it reads of kafka and s3. */}}
 {{- define "retrograde.settingsVolume" -}}
 {{- $root := index .it 0 -}}
 {{- $values := $root.Values -}}
@@ -113,10 +113,10 @@ projected:
           - { key: {{ . }}, path: s3/{{ . }} }
           {{- end }}
     {{- end }}
-    {{- if and (has "tokens" .secrets) $values.tokens.secretName }}
+    {{- if include "retrograde.takesTokens" .it }}
     - secret:
         name: {{ $values.tokens.secretName | quote }}
-        items: [{ key: tokens.yaml, path: tokens/tokens.yaml }]
+        items: [{ key: {{ index .it 1 }}.yaml, path: tokens/tokens.yaml }]
     {{- end }}
 {{- end }}
 

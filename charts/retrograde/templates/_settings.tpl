@@ -51,10 +51,17 @@ log_level: {{ $root.Values.logLevel }}
 {{- if and (index . 0).Values.tokens.secretName (has (index . 1) (list "rollouts" "trainer")) }}true{{ end -}}
 {{- end }}
 
+{{/* Whether a component has a door that a token opens: the public ones, and the OpenAI API where it has a port. */}}
+{{- define "retrograde.takesTokens" -}}
+{{- $values := (index . 0).Values -}}
+{{- $hasApi := and $values.tokens.secretName (eq (index . 1) "inference") $values.inference.config.openai_port -}}
+{{- if or $hasApi (include "retrograde.isPublic" .) }}true{{ end -}}
+{{- end }}
+
 {{/* The file of tokens of a component that takes some. */}}
 {{- define "retrograde.tokenSettings" -}}
 {{- $root := index . 0 -}}
-{{- if $root.Values.tokens.secretName }}
+{{- if include "retrograde.takesTokens" . }}
 {{- if not $root.Values.tls.enabled }}
 {{- fail "tokens.secretName: tokens do not travel in plaintext; set tls.enabled, or take the name out" }}
 {{- end }}

@@ -72,6 +72,27 @@ def test_tokens_are_refused_in_plaintext() -> None:
     )
 
 
+def token_keys(component: str, **values: Object) -> list[str]:
+    """Of the Secret of tokens, what a pod of the component can read."""
+    volumes = {volume["name"]: volume for volume in rendered(**values).pod(component)["spec"]["volumes"]}
+    secrets = [source.get("secret", {}) for source in volumes["settings"]["projected"]["sources"]]
+    return [item["key"] for secret in secrets if secret.get("name") == "doors" for item in secret["items"]]
+
+
+@pytest.mark.parametrize("component", PODS)
+def test_a_token_opens_one_door(component: str) -> None:
+    """A component with a door mounts the tokens of its own door alone, others mount none."""
+    has_door = component in {"inference", "rollouts", "trainer"}
+    assert token_keys(component, **ALL_ON) == ([f"{component}.yaml"] if has_door else [])
+
+
+def test_inference_without_its_api_takes_no_tokens() -> None:
+    """Where the OpenAI API has no port neither its settings nor its volume ask for a file of tokens."""
+    values = ALL_ON | {"inference": {"config": {}}}
+    assert token_keys("inference", **values) == []
+    assert "tokens" not in rendered(**values).settings("inference")
+
+
 def test_no_secret_is_made() -> None:
     """Secrets are referred to by name only: none goes through Helm, whose releases keep all that they made."""
     assert rendered(**ALL_ON).of("Secret") == []
