@@ -28,6 +28,8 @@ _OUTCOMES = {
     JobState.GONE: run_pb2.JOB_OUTCOME_FAILED,
 }
 _ATTEMPTS = metrics.counter("trainer", "job_attempts_total", "Starts of training jobs that ended", ("outcome",))
+for _state in _OUTCOMES:
+    _ATTEMPTS.labels(_state.value)  # at 0, or nobody sees the first one rise
 
 
 class JobFailedError(RetrogradeError):

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from retrograde.core.problem import Cost
+from retrograde.runtime import metrics
 from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.errors import NotFoundError, UnavailableError
 from retrograde.runtime.logs import get_logger
@@ -26,11 +27,19 @@ from retrograde.wire.convert import cost_to_proto
 from services.trainer.fence import Fence
 from services.trainer.history import History, rebuilt, stage_of, take_in
 
-ENDED = (run_pb2.RUN_STATE_SUCCEEDED, run_pb2.RUN_STATE_FAILED, run_pb2.RUN_STATE_CANCELLED)
+_OUTCOMES = {
+    run_pb2.RUN_STATE_SUCCEEDED: "succeeded",
+    run_pb2.RUN_STATE_FAILED: "failed",
+    run_pb2.RUN_STATE_CANCELLED: "cancelled",
+}
+ENDED = tuple(_OUTCOMES)
 TRAINER = "trainer"
 _SAVE_EVERY_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
 _log = get_logger(__name__)
+_RUNS = metrics.counter("trainer", "runs_total", "Runs that ended", ("outcome",))
+for _outcome in _OUTCOMES.values():
+    _RUNS.labels(_outcome)  # at 0, or nobody sees the first one rise
 
 
 def now() -> Timestamp:
@@ -150,6 +159,7 @@ class RunRecord:
         for stage in ended.stages:
             stage.state = state
         await self.tell(run_pb2.RunEvent(ended=ended), by)
+        _RUNS.labels(_OUTCOMES[state]).inc()
 
     async def watch(self, drain: asyncio.Event) -> AsyncIterator[run_pb2.Run]:
         """The run now and after each change, until it ends. The first save after `drain` is its last.

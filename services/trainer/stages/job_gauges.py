@@ -30,11 +30,12 @@ _TOKENS_PER_SECOND = _gauge("tokens_per_second", f"Tokens trained on a second, o
 
 
 def show(run: str, job: str, steps: JobSteps) -> None:
-    """Sets the gauges of the run's job to its latest step."""
+    """Sets the gauges of the run's job to its latest step; one that has made none is at step 0."""
+    latest = steps.values[-1] if steps.values else {"step": 0}
+    for key, each in _GAUGES.items():
+        if key in latest:
+            each.labels(run, job).set(latest[key])
     if steps.values:
-        for key, each in _GAUGES.items():
-            if key in steps.values[-1]:
-                each.labels(run, job).set(steps.values[-1][key])
         _TOKENS_PER_SECOND.labels(run, job).set(steps.tokens_per_second())
 
 

@@ -26,6 +26,7 @@ METRICS = (
     "services.rollouts.metrics",
     "services.search.metrics",
     "services.trainer.jobs",
+    "services.trainer.runs",
     "services.trainer.stages.job_gauges",
     "services.verifier.metrics",
 )
@@ -185,12 +186,26 @@ FIRES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         },
     ),
     "RetrogradeTrainingStandsStill": (
-        {f'retrograde_trainer_job_step{{{N},run="r",exported_job="astro_rl"}}': "7x600"},
-        {f'retrograde_trainer_job_step{{{N},run="r",exported_job="astro_rl"}}': "0+1x600"},
+        {f'retrograde_trainer_job_step{{{N},run="r",exported_job="astro_rl"}}': "_x30 0x600"},
+        {
+            f'retrograde_trainer_job_step{{{N},run="r",exported_job="astro_rl"}}': "0+1x600",
+            f'retrograde_trainer_job_step{{{N},run="young",exported_job="astro_rl"}}': "_x70 0x600",
+        },
+    ),
+    "RetrogradeRunFails": (
+        {f'retrograde_trainer_runs_total{{{N},outcome="failed"}}': "_x80 0x32 1x600"},
+        {
+            f'retrograde_trainer_runs_total{{{N},outcome="failed"}}': "_x80 1x600",
+            f'retrograde_trainer_runs_total{{{N},outcome="succeeded"}}': "0+1x600",
+            f'retrograde_trainer_runs_total{{{N},outcome="cancelled"}}': "0+1x600",
+        },
     ),
     "RetrogradeTrainingFails": (
-        {f'retrograde_trainer_job_attempts_total{{{N},outcome="failed"}}': "0 0x60 1x10 2x10 3x10 4x500"},
-        {f'retrograde_trainer_job_attempts_total{{{N},outcome="succeeded"}}': "0+1x600"},
+        {f'retrograde_trainer_job_attempts_total{{{N},outcome="failed"}}': "_x80 0x10 1x10 2x600"},
+        {
+            f'retrograde_trainer_job_attempts_total{{{N},outcome="failed"}}': "_x80 0x10 1x600",
+            f'retrograde_trainer_job_attempts_total{{{N},outcome="succeeded"}}': "0+1x600",
+        },
     ),
     "RetrogradeTrainingWaits": (
         {

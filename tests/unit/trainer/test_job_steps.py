@@ -68,6 +68,14 @@ def test_gauges_show_the_latest_step_while_the_job_works() -> None:
     assert (gauge("reward"), gauge("tokens_per_second")) == (None, None)
 
 
+def test_a_job_without_steps_is_at_step_0() -> None:
+    """One that waits for its nodes from the first is there to be seen, with nothing but the step."""
+    _, known = steps()
+    show("r", "astro_rl", known)
+    assert (gauge("step"), gauge("reward"), gauge("tokens_per_second")) == (0.0, None, None)
+    hide("r", "astro_rl")
+
+
 def test_two_runs_with_a_job_of_one_name_show_both() -> None:
     """Neither tells the other's steps, nor takes the other's gauges away."""
     _, known = steps(STEP)
