@@ -189,6 +189,7 @@ spec:
     - name: {{ $name }}
       image: {{ include "retrograde.image" .it }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+      command: [python, -m, services.{{ $name }}]
       args: [--config, /etc/retrograde/config.yaml]
       env:
         {{- include "retrograde.env" .it | nindent 8 }}

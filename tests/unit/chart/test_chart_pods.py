@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from chart_render import ALL_ON, PODS, PROFILES, SERVICES, Object, profile, rendered
 
+from tools.images.definitions import IMAGES
+
 RESTRICTED_VOLUMES = {"configMap", "emptyDir", "projected", "secret", "persistentVolumeClaim"}
 HOOKS: dict[str, Any] = {
     "nodeSelector": {"pool": "own"},
@@ -224,6 +226,14 @@ def test_images_are_named_in_one_way(component: str) -> None:
     named = {name: {"image": {"name": f"my-{name}"}} for name in (*SERVICES, "job")}
     own = rendered(image={"prefix": "here/", "tag": "sha256:ab"}, **named)
     assert container(own.pod(component))["image"] == f"here/my-{name}@sha256:ab"
+
+
+@pytest.mark.parametrize("component", SERVICES)
+def test_a_pod_starts_its_service_in_any_image(component: str) -> None:
+    """It names the command of the service's own image, and so a trainer starts in the job's, which names none."""
+    chart = rendered(job={"backend": "local"}, trainer={"image": {"name": "job"}})
+    only = container(chart.pod(component))
+    assert (only["command"], only["args"]) == (list(IMAGES[component].command), list(IMAGES[component].arguments))
 
 
 def test_who_must_be_alone_is_never_surged() -> None:

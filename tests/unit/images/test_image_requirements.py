@@ -20,7 +20,8 @@ MODULES = {
     "rollouts": ("services.rollouts.__main__", *TASKS),
     "trainer": ("services.trainer.__main__", *TASKS),
     "inference": ("services.inference.__main__", "services.inference.child"),
-    "job": ("services.trainer.job.sft", "services.trainer.job.grpo"),
+    # where the trainer starts jobs beside itself it runs in their image
+    "job": ("services.trainer.job.sft", "services.trainer.job.grpo", "services.trainer.__main__", *TASKS),
 }
 FILES = {"search": "services", "rewriter": "services", "rollouts": "services"}
 LIGHT = ("services", "verifier", "trainer")
