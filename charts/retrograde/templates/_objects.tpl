@@ -27,6 +27,45 @@ spec:
     {{- end }}
 {{- end }}
 
+{{/* {it, leads, ports}: a Service for callers from outside, with the port that takes tokens and no other. */}}
+{{- define "retrograde.door" -}}
+{{- $root := index .it 0 -}}
+{{- $name := index .it 1 -}}
+{{- $door := index $root.Values.doors $name -}}
+{{- if not (include "retrograde.takesTokens" .it) }}
+{{- fail (printf "doors.%s.type: there is no port that takes tokens; set tokens.secretName (inference: config.openai_port too)" $name) }}
+{{- end -}}
+apiVersion: v1
+kind: Service
+metadata:
+  {{- include "retrograde.metadata" (list $root (printf "%s-door" $name)) | nindent 2 }}
+  {{- with $door.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  type: {{ $door.type }}
+  {{- if ne $door.type "ClusterIP" }}
+  externalTrafficPolicy: Local # policies see the callers' own addresses
+  {{- end }}
+  {{- with $door.sourceRanges }}
+  loadBalancerSourceRanges:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  selector:
+    {{- include "retrograde.selector" .it | nindent 4 }}
+    {{- if .leads }}
+    retrograde.dev/leader: "true"
+    {{- end }}
+  ports:
+    {{- if include "retrograde.isPublic" .it }}
+    - { name: public, port: {{ $root.Values.ports.public }}, targetPort: public, appProtocol: grpc }
+    {{- end }}
+    {{- with .ports }}
+    {{- . | nindent 4 }}
+    {{- end }}
+{{- end }}
+
 {{- define "retrograde.serviceaccount" -}}
 apiVersion: v1
 kind: ServiceAccount
@@ -97,6 +136,9 @@ spec:
     - {{ $service }}.svc
     - {{ $service }}.svc.cluster.local
     - localhost # kubectl port-forward
+    {{- range (get $root.Values.doors (index . 1) | default dict).dnsNames }}
+    - {{ . | quote }}
+    {{- end }}
   usages: [digital signature, key encipherment, server auth, client auth]
   privateKey: { algorithm: ECDSA, size: 256, rotationPolicy: Always }
   duration: {{ $manager.duration }}

@@ -17,6 +17,7 @@ from tools.chart_tools import tool
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "charts/retrograde"
 SERVICES = ("inference", "verifier", "search", "rewriter", "rollouts", "trainer")
+DOORS = ("inference", "rollouts", "trainer")
 PODS = (*SERVICES, "job", "test")
 PROFILES: dict[str, tuple[str, ...]] = {
     "defaults": (),
@@ -28,6 +29,7 @@ PROFILES: dict[str, tuple[str, ...]] = {
 ALL_ON = {
     "tls": {"enabled": True, "certManager": {"enabled": True}},
     "tokens": {"secretName": "doors"},
+    "doors": {name: {"type": "LoadBalancer", "dnsNames": [f"{name}.example.com"]} for name in DOORS},
     "tracing": {"endpoint": "http://collector:4317"},
     "kafka": {"tls": {"enabled": True, "clientCertificate": True}, "sasl": {"enabled": True}},
     "s3": {"ca": True, "prefix": "team/one"},

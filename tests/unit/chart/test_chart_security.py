@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from chart_render import ALL_ON, PODS, SERVICES, Object, profile, refusal, rendered
+from chart_render import ALL_ON, DOORS, PODS, SERVICES, Object, profile, refusal, rendered
 
 NAMED = {"enabled": True, "secretNames": {name: f"my-{name}" for name in PODS}}
 CALLERS = {name: "cli" if name == "test" else name for name in PODS}
@@ -65,6 +65,44 @@ def test_tokens_open_a_port_of_their_own(component: str) -> None:
         assert any(port["port"] == 50053 for rule in rules for port in rule.get("ports", ())) is expected
 
 
+@pytest.mark.parametrize(("component", "port"), [("inference", 8000), ("rollouts", 50053), ("trainer", 50053)])
+def test_a_door_from_outside_has_one_port(component: str, port: int) -> None:
+    """Its Service leads to the component's pods, and to the port that takes tokens alone."""
+    chart = rendered(**ALL_ON)
+    door, inner = chart.one("Service", f"{component}-door")["spec"], chart.one("Service", component)["spec"]
+    assert (door["type"], [each["port"] for each in door["ports"]]) == ("LoadBalancer", [port])
+    assert door["selector"] == inner["selector"]
+
+
+def test_a_door_leads_to_the_trainer_that_leads() -> None:
+    """Of several trainers only the leader is behind it."""
+    chart = rendered(**(ALL_ON | {"trainer": {"replicas": 2}}))
+    assert chart.one("Service", "trainer-door")["spec"]["selector"]["retrograde.dev/leader"] == "true"
+
+
+def test_a_door_is_made_as_values_say() -> None:
+    """Annotations and the addresses that may come in are the values', and pods see those addresses."""
+    door = {"type": "LoadBalancer", "annotations": {"cloud": "internal"}, "sourceRanges": ["10.0.0.0/8"]}
+    made = rendered(**(ALL_ON | {"doors": {"rollouts": door}})).one("Service", "rollouts-door")
+    assert made["metadata"]["annotations"] == {"cloud": "internal"}
+    assert made["spec"]["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
+    assert made["spec"]["externalTrafficPolicy"] == "Local"
+
+
+@pytest.mark.parametrize("component", PODS)
+def test_a_certificate_has_the_names_of_its_door(component: str) -> None:
+    """Those under which callers from outside know the component, and nobody else's."""
+    expected = [f"{component}.example.com"] if component in DOORS else []
+    assert [name for name in names(component) if name.endswith("example.com")] == expected
+
+
+@pytest.mark.parametrize("component", DOORS)
+def test_a_door_without_tokens_is_refused(component: str) -> None:
+    """The error names the key and what is missing."""
+    words = refusal(doors={component: {"type": "LoadBalancer"}})
+    assert f"doors.{component}.type: there is no port that takes tokens; set tokens.secretName" in words
+
+
 def test_tokens_are_refused_in_plaintext() -> None:
     """The error names the key and both ways out."""
     assert "tokens.secretName: tokens do not travel in plaintext; set tls.enabled" in refusal(
@@ -82,13 +120,12 @@ def token_keys(component: str, **values: Object) -> list[str]:
 @pytest.mark.parametrize("component", PODS)
 def test_a_token_opens_one_door(component: str) -> None:
     """A component with a door mounts the tokens of its own door alone, others mount none."""
-    has_door = component in {"inference", "rollouts", "trainer"}
-    assert token_keys(component, **ALL_ON) == ([f"{component}.yaml"] if has_door else [])
+    assert token_keys(component, **ALL_ON) == ([f"{component}.yaml"] if component in DOORS else [])
 
 
 def test_inference_without_its_api_takes_no_tokens() -> None:
     """Where the OpenAI API has no port neither its settings nor its volume ask for a file of tokens."""
-    values = ALL_ON | {"inference": {"config": {}}}
+    values = ALL_ON | {"inference": {"config": {}}, "doors": {}}
     assert token_keys("inference", **values) == []
     assert "tokens" not in rendered(**values).settings("inference")
 

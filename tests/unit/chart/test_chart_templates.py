@@ -13,6 +13,7 @@ OF_FEATURES = [
     if name.rpartition("/")[2]
     in {
         "certificate.yaml",
+        "door.yaml",
         "hpa.yaml",
         "monitor.yaml",
         "networkpolicy.yaml",
