@@ -41,7 +41,7 @@ def simulated(name: str, labels: dict[str, str], taints: list[dict[str, str]], h
 def gpu_node(number: int) -> dict[str, Any]:
     taint = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
     has = {"cpu": "192", "memory": "2Ti", "pods": "110", "nvidia.com/gpu": str(GPUS)}
-    return simulated(f"gpu-{number:02d}", {"nvidia.com/gpu.present": "true"}, [taint], has)
+    return simulated(f"gpu-{number:02d}", {}, [taint], has)
 
 
 def cpu_node(number: int) -> dict[str, Any]:
