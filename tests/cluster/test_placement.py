@@ -27,12 +27,12 @@ pytestmark = [
 ]
 
 
-def simulated(name: str, labels: dict[str, str], taints: list[dict[str, str]], has: dict[str, str]) -> dict[str, Any]:
+def simulated(name: str, taints: list[dict[str, str]], has: dict[str, str]) -> dict[str, Any]:
     ready = {"type": "Ready", "status": "True", "reason": "Simulated"}
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, KIND: "true"} | labels},
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, KIND: "true"}},
         "spec": {"taints": taints},
         "status": {"capacity": has, "allocatable": has, "conditions": [ready]},
     }
@@ -41,12 +41,12 @@ def simulated(name: str, labels: dict[str, str], taints: list[dict[str, str]], h
 def gpu_node(number: int) -> dict[str, Any]:
     taint = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
     has = {"cpu": "192", "memory": "2Ti", "pods": "110", "nvidia.com/gpu": str(GPUS)}
-    return simulated(f"gpu-{number:02d}", {}, [taint], has)
+    return simulated(f"gpu-{number:02d}", [taint], has)
 
 
 def cpu_node(number: int) -> dict[str, Any]:
     has = {"cpu": "64", "memory": "256Gi", "pods": "250"}
-    return simulated(f"cpu-{number:02d}", {}, [], has)
+    return simulated(f"cpu-{number:02d}", [], has)
 
 
 @pytest.fixture

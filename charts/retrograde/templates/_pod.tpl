@@ -72,8 +72,15 @@ topologySpreadConstraints:
 {{- define "retrograde.priorityClass" -}}
 {{- $root := index . 0 -}}
 {{- if $root.Values.priorityClasses.create -}}
-{{ include "retrograde.release" $root }}-{{ eq (index . 1) "job" | ternary "job" "service" }}
+{{ include "retrograde.priorityName" (list $root (eq (index . 1) "job" | ternary "job" "service")) }}
 {{- end -}}
+{{- end }}
+
+{{/* A class is of the whole cluster, and its value may not be changed: namespace and value are in its name. */}}
+{{- define "retrograde.priorityName" -}}
+{{- $root := index . 0 -}}
+{{- $value := get $root.Values.priorityClasses (index . 1) | int64 -}}
+{{ include "retrograde.release" $root }}-{{ $root.Release.Namespace }}-{{ index . 1 }}-{{ $value }}
 {{- end }}
 
 {{/* How long a pod may take to leave: its drain, 5 s for what is cut off, and the closing of clients and brokers. */}}
