@@ -73,13 +73,17 @@ podSelector:
 
 {{- define "retrograde.egress" -}}
 {{- $root := index .it 0 -}}
+{{- $values := $root.Values -}}
+{{- $policy := $values.networkPolicy -}}
 {{- $it := .it -}}
 {{- if .to }}
 - to:
-    {{- toYaml $root.Values.networkPolicy.dns | nindent 4 }}
+    {{- toYaml $policy.dns | nindent 4 }}
   ports:
-    - { port: 53, protocol: UDP }
-    - { port: 53, protocol: TCP }
+    {{- range $policy.ports.dns }}
+    - { port: {{ . }}, protocol: UDP }
+    - { port: {{ . }}, protocol: TCP }
+    {{- end }}
 {{- end }}
 {{- with without .to "kafka" "s3" "apiserver" "itself" }}
 - to:
@@ -87,31 +91,32 @@ podSelector:
     - {{- include "retrograde.peer" (list $root .) | nindent 6 }}
     {{- end }}
   ports:
-    - { port: {{ $root.Values.ports.grpc }}, protocol: TCP }
+    - { port: {{ $values.ports.grpc }}, protocol: TCP }
 {{- end }}
 {{- if has "itself" .to }}
 - to:
     - {{- include "retrograde.peer" .it | nindent 6 }}
 {{- end }}
 {{- if has "kafka" .to }}
-{{ include "retrograde.outside" (dict "peers" $root.Values.networkPolicy.kafka "addresses" $root.Values.kafka.brokers) }}
+{{ include "retrograde.outside" (dict "peers" $policy.kafka "addresses" $values.kafka.brokers "ports" $policy.ports.kafka) }}
 {{- end }}
 {{- if has "s3" .to }}
-{{ include "retrograde.outside" (dict "peers" $root.Values.networkPolicy.s3 "addresses" (list $root.Values.s3.endpoint)) }}
+{{ include "retrograde.outside" (dict "peers" $policy.s3 "addresses" (list $values.s3.endpoint) "ports" $policy.ports.s3) }}
 {{- end }}
-{{- if and .to $root.Values.tracing.endpoint }}
-{{ include "retrograde.outside" (dict "peers" $root.Values.networkPolicy.tracing "addresses" (list $root.Values.tracing.endpoint)) }}
+{{- if and .to $values.tracing.endpoint }}
+{{ include "retrograde.outside" (dict "peers" $policy.tracing "addresses" (list $values.tracing.endpoint) "ports" $policy.ports.tracing) }}
 {{- end }}
 {{- if has "apiserver" .to }}
-{{ include "retrograde.outside" (dict "peers" $root.Values.networkPolicy.apiServer "addresses" (list ":443" ":6443")) }}
+{{ include "retrograde.outside" (dict "peers" $policy.apiServer "addresses" list "ports" $policy.ports.apiServer) }}
 {{- end }}
 {{- end }}
 
-{{/* {peers, addresses}: the ports of `addresses`, at `peers` or, where there are none, anywhere. */}}
+{{/* {peers, addresses, ports}: the ports of `addresses` and `ports`, at `peers` or, where there are none, anywhere. */}}
 {{- define "retrograde.outside" -}}
 - ports:
     {{- $ports := list }}
     {{- range .addresses }}{{ $ports = append $ports (regexFind "[0-9]+$" (trimSuffix "/" .)) }}{{ end }}
+    {{- range .ports }}{{ $ports = append $ports (toString .) }}{{ end }}
     {{- range uniq $ports }}
     - { port: {{ . }}, protocol: TCP }
     {{- end }}

@@ -146,6 +146,22 @@ def test_brokers_and_stores_may_be_narrowed() -> None:
     assert rules == [({9093, 9094}, block), ({443}, block), ({4317}, block), ({443, 6443}, block)]
 
 
+def test_ports_behind_services_are_opened() -> None:
+    """Those in values come beside the addresses': a policy sees the port of the pod, and not that of its Service."""
+    behind = {"dns": [53, 5353], "kafka": [31092], "s3": [9000], "tracing": [5317], "apiServer": [8443]}
+    values = {
+        "networkPolicy": {"ports": behind},
+        "s3": {"endpoint": "https://minio.tenant.svc:443"},
+        "tracing": {"endpoint": "http://collector:4317"},
+    }
+    names, *others = policy("search", **values)["egress"]
+    assert [(port["port"], port["protocol"]) for port in names["ports"]] == [
+        (53, "UDP"), (53, "TCP"), (5353, "UDP"), (5353, "TCP"),
+    ]  # fmt: skip
+    assert [ports(rule) for rule in others[1:]] == [{KAFKA, 31092}, {443, 9000}, {4317, 5317}]
+    assert ports(policy("trainer", **values)["egress"][-1]) == {8443}
+
+
 @pytest.mark.parametrize("component", PODS[:-1])
 def test_own_rules_are_added(component: str) -> None:
     """`extraIngress` and `extraEgress` come after the chart's."""

@@ -33,6 +33,7 @@ MAY_BE_EMPTY = {"affinity", "parameters", "resources", "secretNames"}
         ({"image": {"pullPolicy": "always"}}, "at '/image/pullPolicy': value must be one of"),
         ({"autoscaling": {"mode": "lag"}}, "at '/autoscaling/mode': value must be one of"),
         ({"networkPolicy": {"enabled": "yes"}}, "at '/networkPolicy/enabled': got string, want boolean"),
+        ({"networkPolicy": {"ports": {"dns": []}}}, "at '/networkPolicy/ports/dns': minItems: got 0, want 1"),
         ({"inference": {"resources": {"limits": {"memory": "8GB"}}}}, "at '/inference/resources/limits/memory'"),
         ({"job": {"tolerations": [{"effect": "NoRun"}]}}, "at '/job/tolerations/0/effect': value must be one of"),
         ({"tls": {"secretNames": {"searhc": "x"}}}, "at '/tls/secretNames': additional properties 'searhc' not"),
