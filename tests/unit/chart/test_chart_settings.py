@@ -124,6 +124,14 @@ def test_the_store_can_be_opened(values: Object, prefix: str, ca_file: Path | No
     assert settings.access_key_file == Path("/etc/retrograde/s3/access_key")
 
 
+@pytest.mark.parametrize("component", SERVICES)
+def test_public_doors_have_limits_in_production(component: str) -> None:
+    """Whoever opens a port to tokens there bounds the calls at once, and those a second of one caller."""
+    settings = read(component, profile("production").settings(component))
+    has_limits = None not in {settings.max_concurrent_calls, settings.max_calls_per_second}
+    assert has_limits is (settings.public_port > 0)
+
+
 def test_the_cache_fits_its_volume() -> None:
     """Checkpoints that are kept fill two thirds of the volume: another can come before an old one goes."""
     chart = rendered(model={"cacheGiB": 3})
