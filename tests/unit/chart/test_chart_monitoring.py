@@ -232,12 +232,14 @@ def test_every_alert_is_played() -> None:
 def test_an_alert_fires_for_its_reason_alone(alert: str, tmp_path: Path) -> None:
     """Played by promtool: once it has lasted it fires; what looks alike and is in order fires nothing at all."""
     fires, quiet = FIRES[alert]
-    case = {
-        "rule_files": [str(RULES)],
-        "evaluation_interval": "1m",
-        "tests": [played(fires, f'ALERTS{{alertname="{alert}",alertstate="firing"}}', 1), played(quiet, "ALERTS", 0)],
-    }
-    file = tmp_path / "case.yaml"
+    firing = f'ALERTS{{alertname="{alert}",alertstate="firing"}}'
+    play(RULES, [played(fires, firing, 1), played(quiet, "ALERTS", 0)], tmp_path)
+
+
+def play(rules: Path, tests: list[dict[str, Any]], folder: Path) -> None:
+    """Has promtool play the rules; its words are the failure."""
+    case = {"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": tests}
+    file = folder / "case.yaml"
     file.write_text(yaml.safe_dump(case), encoding="utf-8")
     need(lambda: tool("promtool"))
     command = [str(tool("promtool")), "test", "rules", str(file)]
@@ -324,7 +326,43 @@ def test_a_dashboard_is_whole(path: Path) -> None:
 def test_rules_reach_prometheus_unchanged() -> None:
     """What promtool plays is what the PrometheusRule holds: Helm leaves its placeholders alone."""
     rule = rendered(**ALL_ON).one("PrometheusRule", "alerts")
-    assert rule["spec"] == yaml.safe_load(RULES.read_text(encoding="utf-8"))
+    assert rule["spec"]["groups"][:-1] == yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
+
+
+def missing_rules(**values: Any) -> dict[str, Any]:
+    """The rendered group for components without pods."""
+    group: dict[str, Any] = rendered(monitoring={"enabled": True}, **values).one("PrometheusRule", "alerts")["spec"][
+        "groups"
+    ][-1]
+    return group
+
+
+def test_a_component_without_pods_fires(tmp_path: Path) -> None:
+    """Played by promtool: where one of six has no target at all, not even one that is down, its alert fires alone."""
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(yaml.safe_dump({"groups": [missing_rules()]}), encoding="utf-8")
+    there = {f'up{{job="retrograde",{N},component="{name}"}}': "1x600" for name in SERVICES if name != "search"}
+    elsewhere = {f'up{{job="retrograde",namespace="other",{C.rpartition(",")[2]}}}': "1x600"}
+    firing = 'ALERTS{alertname="RetrogradeComponentMissing",alertstate="firing",component="search"}'
+    whole = there | {f'up{{job="retrograde",{C}}}': "0x600"}
+    tests = [played(there | elsewhere, firing, 1), played(there, "ALERTS", 1), played(whole, "ALERTS", 0)]
+    play(rules, tests, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "missed"),
+    [
+        ({}, set(SERVICES)),
+        ({"rewriter": {"enabled": False}, "rollouts": {"replicas": 0}}, set(SERVICES) - {"rewriter", "rollouts"}),
+        ({"autoscaling": {"mode": "keda", "search": {"minReplicas": 0}}}, set(SERVICES) - {"search"}),
+        ({"autoscaling": {"mode": "hpa", "search": {"minReplicas": 0}}}, set(SERVICES)),
+        ({name: {"enabled": False} for name in SERVICES}, set()),
+    ],
+)
+def test_only_components_that_values_want_are_missed(values: dict[str, Any], missed: set[str]) -> None:
+    """Those that are off or may have no pod, as workers without work, have no such alert."""
+    expressions = [rule["expr"] for rule in missing_rules(**values)["rules"]]
+    assert {name for name in SERVICES if any(f'component="{name}"' in each for each in expressions)} == missed
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,11 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_every_alert_has_a_row() -> None:
-    """The table of alerts names those of the chart, each once and in their order."""
+    """The table of alerts names those of the chart, each once and in their order; what is rendered comes last."""
     rules = yaml.safe_load((ROOT / "charts/retrograde/monitoring/alerts.yaml").read_text(encoding="utf-8"))
     alerts = [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
+    template = ROOT / "charts/retrograde/templates/monitoring/_missing.tpl"
+    alerts += re.findall(r"^- alert: (\w+)$", template.read_text(encoding="utf-8"), re.MULTILINE)
     page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| (Retrograde\w+) \|", page, re.MULTILINE) == alerts
 
