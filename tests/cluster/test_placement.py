@@ -40,7 +40,7 @@ def simulated(name: str, taints: list[dict[str, str]], has: dict[str, str]) -> d
 
 def gpu_node(number: int) -> dict[str, Any]:
     taint = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
-    has = {"cpu": "192", "memory": "2Ti", "pods": "110", "nvidia.com/gpu": str(GPUS)}
+    has = {"cpu": "192", "memory": "2Ti", "ephemeral-storage": "2Ti", "pods": "110", "nvidia.com/gpu": str(GPUS)}
     return simulated(f"gpu-{number:02d}", [taint], has)
 
 

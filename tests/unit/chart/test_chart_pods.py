@@ -74,6 +74,17 @@ def test_resources_are_stated(component: str, name: str) -> None:
     assert {"cpu", "memory"} <= set(resources["limits"])
 
 
+@pytest.mark.parametrize("component", ["inference", "job"])
+def test_gpu_pods_ask_for_their_disk(component: str) -> None:
+    """All that their volumes on the node's disk may hold fits into what they ask for, with 2 GiB for logs."""
+    pod = profile("gpu").pod(component)
+    disks = [volume["emptyDir"] for volume in pod["spec"]["volumes"] if "emptyDir" in volume]
+    on_disk = sum(int(disk["sizeLimit"].removesuffix("Gi")) for disk in disks if disk.get("medium") != "Memory")
+    resources = container(pod)["resources"]
+    asked = [resources[kind]["ephemeral-storage"] for kind in ("requests", "limits")]
+    assert asked == [f"{on_disk + 2}Gi"] * 2
+
+
 @pytest.mark.parametrize("component", PODS)
 def test_only_the_trainer_has_a_token(component: str) -> None:
     """The API server's token is mounted where it is used only, and no variables of Services are injected."""
