@@ -91,12 +91,16 @@ spec:
       {{- include "retrograde.selector" . | nindent 6 }}
 {{- end }}
 
-{{/* A ServiceMonitor, or a PodMonitor, whose targets have job="retrograde" and component="<component>". */}}
+{{/*
+A ServiceMonitor, or a PodMonitor, whose targets have job="retrograde" and component="<component>". Trainers that stand by
+are behind no Service, and have a PodMonitor in any case.
+*/}}
 {{- define "retrograde.monitor" -}}
 {{- $root := index . 0 -}}
-{{- $isPod := eq $root.Values.monitoring.monitor "PodMonitor" -}}
+{{- $standsBy := and (eq (index . 1) "trainer") (gt (int $root.Values.trainer.replicas) 1) -}}
+{{- $isPod := or $standsBy (eq $root.Values.monitoring.monitor "PodMonitor") -}}
 apiVersion: monitoring.coreos.com/v1
-kind: {{ $root.Values.monitoring.monitor }}
+kind: {{ $isPod | ternary "PodMonitor" "ServiceMonitor" }}
 metadata:
   {{- include "retrograde.metadata" . | nindent 2 }}
     {{- with $root.Values.monitoring.labels }}

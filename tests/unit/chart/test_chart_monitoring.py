@@ -329,6 +329,14 @@ def test_rules_reach_prometheus_unchanged() -> None:
     assert rule["spec"]["groups"][:-1] == yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
 
 
+def test_a_trainer_that_stands_by_is_a_target() -> None:
+    """Its pod is asked itself, since the Service has the leader alone: a stand-by that crashes is seen."""
+    several = rendered(monitoring={"enabled": True}, trainer={"replicas": 2})
+    selector = several.one("PodMonitor", "trainer")["spec"]["selector"]["matchLabels"]
+    assert selector.items() <= several.pod("trainer")["metadata"]["labels"].items()
+    assert [each["metadata"]["name"] for each in several.of("ServiceMonitor", "trainer")] == []
+
+
 def missing_rules(**values: Any) -> dict[str, Any]:
     """The rendered group for components without pods."""
     group: dict[str, Any] = rendered(monitoring={"enabled": True}, **values).one("PrometheusRule", "alerts")["spec"][

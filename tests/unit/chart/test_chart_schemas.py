@@ -13,7 +13,7 @@ from tests.servers import need
 from tools.chart_tools import tool
 from tools.kubernetes_schemas import VERSIONS, location
 
-OF_OTHERS = "Certificate,PrometheusRule,ScaledObject,ServiceMonitor,TriggerAuthentication"
+OF_OTHERS = "Certificate,PodMonitor,PrometheusRule,ScaledObject,ServiceMonitor,TriggerAuthentication"
 """Kinds that Kubernetes does not bring."""
 
 
