@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from retrograde.core.rollout import RolloutGroup
-from retrograde.runtime.errors import UnavailableError
+from retrograde.runtime.errors import OverloadedError, UnavailableError
 from retrograde.wire.clients import Feed, RolloutsClient
 
 T = TypeVar("T")
@@ -27,7 +27,8 @@ class Rollouts:
     """The feed called `feed` of the service at `address`, as `consumer` sees it. A context manager.
 
     `consumer` is a name that a trainer keeps over its restarts: what an earlier life of it had leased is handed back
-    when it opens the feed. A call waits `patience_seconds` for a service that is away and then raises UnavailableError.
+    when it opens the feed. A call waits `patience_seconds` for a service that is away or full, and then raises
+    UnavailableError or OverloadedError.
     """
 
     def __init__(self, address: str, feed: str, *, consumer: str = "", patience_seconds: float = 300.0) -> None:
@@ -101,7 +102,7 @@ class Rollouts:
                 async for group in self._client.pull(self.feed, left, min_policy_version, consumer=self.consumer):
                     has_ended, progressed = False, clock()
                     groups += [group] if await self._is_new(group) else []
-            except UnavailableError:
+            except (UnavailableError, OverloadedError):
                 if clock() - progressed > self._patience:
                     raise
                 has_ended = False

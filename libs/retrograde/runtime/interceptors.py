@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import random
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ import grpc
 from prometheus_client import Counter, Histogram
 
 from retrograde.runtime import logs, spans, tracing
-from retrograde.runtime.errors import RateLimitedError, RetrogradeError
+from retrograde.runtime.errors import OverloadedError, RateLimitedError, RetrogradeError
 from retrograde.runtime.metrics import SECONDS_BUCKETS
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _METHOD_LABELS = ("grpc_type", "grpc_service", "grpc_method")
 HANDLED = Counter("grpc_server_handled_total", "RPCs completed", (*_METHOD_LABELS, "grpc_code"))
 SECONDS = Histogram("grpc_server_handling_seconds", "Time to answer an RPC", _METHOD_LABELS, buckets=SECONDS_BUCKETS)
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
+_OVERLOAD_SECONDS = 1.0
 UNTOUCHED = ("/grpc.health.", "/grpc.reflection.")
 
 _OUR_FAULT = {
@@ -200,9 +202,11 @@ class _Observer:
 
 def _pushback(error: RetrogradeError) -> tuple[tuple[str, str], ...]:
     """When to call again, as gRPC's clients read it."""
-    if not isinstance(error, RateLimitedError):
+    if not isinstance(error, OverloadedError):
         return ()
-    return ((PUSHBACK_KEY, str(math.ceil(1000 * error.retry_seconds))),)
+    spread = _OVERLOAD_SECONDS * random.uniform(0.5, 1.0)  # so that not all come back at once
+    seconds = error.retry_seconds if isinstance(error, RateLimitedError) else spread
+    return ((PUSHBACK_KEY, str(math.ceil(1000 * seconds))),)
 
 
 def _code_of(context: Context[Any, Any]) -> grpc.StatusCode:

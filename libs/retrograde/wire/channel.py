@@ -1,7 +1,8 @@
 """A channel to one service: deadlines, retries on UNAVAILABLE, and the domain error raised again at the caller's side.
 
 Retries live here and in the broker's redelivery, nowhere else. A call is retried only while the service does not
-answer (UNAVAILABLE): every RPC of ours is idempotent or leased, so a repeated call is safe.
+answer (UNAVAILABLE) or says when to call again (it is full, or the caller too fast): every RPC of ours is idempotent or
+leased, so a repeated call is safe.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ async def patiently(attempt: Callable[[], Awaitable[T]], patience_seconds: float
         try:
             return await attempt()
         except grpc.aio.AioRpcError as error:
-            asked = _asked_pause(error)
+            asked = asked_pause(error)
             wait = pause * random.uniform(0.5, 1.0) if asked is None else asked
             if (asked is None and error.code() not in AWAY) or clock() + max(wait, pause) > give_up:
                 raise domain_error(error) from error
@@ -111,7 +112,7 @@ async def patiently(attempt: Callable[[], Awaitable[T]], patience_seconds: float
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-def _asked_pause(error: grpc.aio.AioRpcError) -> float | None:
+def asked_pause(error: grpc.aio.AioRpcError) -> float | None:
     """Seconds after which the service takes the call; None where it does not say."""
     metadata: Any = error.trailing_metadata() or ()  # pairs, which the stubs do not say
     said = dict(metadata).get(PUSHBACK_KEY)
@@ -121,9 +122,9 @@ def _asked_pause(error: grpc.aio.AioRpcError) -> float | None:
 class ServiceClient:
     """Base of the typed clients: an async context manager around one channel.
 
-    `patience_seconds` bounds how long a call waits for a service that is away (restarting, say) before it raises
-    UnavailableError; `deadline_seconds` bounds one attempt. With `identity` the connection is encrypted, and both
-    sides show who they are.
+    `patience_seconds` bounds how long a call waits for a service that is away (restarting, say) or full, before it
+    raises UnavailableError or OverloadedError; `deadline_seconds` bounds one attempt. With `identity` the connection is
+    encrypted, and both sides show who they are.
     """
 
     def __init__(

@@ -4,7 +4,8 @@
                        ├── UNAVAILABLE, ended from the other side: put it aside, next in the key's order
                        ├── FAILED_PRECONDITION, RESOURCE_EXHAUSTED: next in the key's order, maybe newer or emptier
                        └── any other error: the caller's
-    all put aside: wait until one is back, `patience_seconds` from the first wait on; all refuse: the last refusal
+    all put aside: wait until one is back, `patience_seconds` from the first wait on
+    all refuse: wait as one of them asks and ask all again, for as long; where none says when: the last refusal
 
 Every call ends within `deadline_seconds`, however often it is tried. Every RPC behind this client is safe to repeat.
 """
@@ -13,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -23,7 +25,7 @@ from google.protobuf.message import Message
 from retrograde.runtime import metrics
 from retrograde.runtime.errors import RetrogradeError, UnavailableError
 from retrograde.runtime.tls import Identity
-from retrograde.wire.channel import AWAY, domain_error, metadata, patiently, recorded
+from retrograde.wire.channel import AWAY, asked_pause, domain_error, metadata, patiently, recorded
 from retrograde.wire.replicas import RESOLVE_SECONDS, Replicas, Resolve, resolve_name
 from retrograde.wire.routing import Routes, Spill
 
@@ -121,10 +123,11 @@ class RoutedClient:
         RETRIED.inc()
 
     async def _until_usable(self, refusals: dict[str, grpc.aio.AioRpcError], timeout_seconds: float) -> None:
-        """Waits for a replica to come (back). Raises the last refusal if any, or UnavailableError in the end."""
+        """Waits for a replica to come (back) or to take calls. Raises the last refusal, or UnavailableError."""
         if refusals:
-            *_, last = refusals.values()
-            raise domain_error(last) from last
+            await _wait_as_asked(tuple(refusals.values()), timeout_seconds)
+            refusals.clear()
+            return
         try:
             await self._replicas.until_changed(timeout_seconds)
         except TimeoutError as error:
@@ -171,6 +174,15 @@ class RoutedClient:
                 return await call() if address in self._replicas.addresses else None
 
             return await patiently(attempt, self._patience)
+
+
+async def _wait_as_asked(refusals: Sequence[grpc.aio.AioRpcError], timeout_seconds: float) -> None:
+    """Waits until the first of them takes calls. Raises the last where none says when, or too late."""
+    pauses = (asked_pause(refusal) for refusal in refusals)
+    wait = min((pause for pause in pauses if pause is not None), default=math.inf)
+    if wait > timeout_seconds:
+        raise domain_error(refusals[-1]) from refusals[-1]
+    await asyncio.sleep(wait)
 
 
 def _failure_of(failures: Mapping[str, BaseException], replies: Mapping[str, object]) -> BaseException:

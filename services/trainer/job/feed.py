@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from retrograde.core.rollout import RolloutGroup
-from retrograde.runtime.errors import UnavailableError
+from retrograde.runtime.errors import OverloadedError, UnavailableError
 from retrograde.runtime.logs import get_logger
 from retrograde.runtime.tls import Identity
 from retrograde.wire.clients import RolloutsClient
@@ -141,7 +141,7 @@ class GrpcFeed:
                     groups[group.id] = group
                     self._leases.add(group.lease_id)
                     progressed = clock()
-            except (UnavailableError, TimeoutError) as error:
+            except (UnavailableError, OverloadedError, TimeoutError) as error:
                 if clock() - progressed > patience:
                     raise UnavailableError(f"rollouts: no group came for {patience:g} s: {error}") from error
                 log.warning("pull broke off", reason=str(error), num_groups=len(groups))

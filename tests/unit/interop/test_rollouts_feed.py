@@ -17,7 +17,10 @@ from retrograde.v1.rollouts_service_pb2_grpc import RolloutsServiceServicer, add
 
 @dataclass
 class ScriptedService(RolloutsServiceServicer):
-    """Answers each pull with the next line of its script: names of leases GROUP/NUMBER; "!" breaks the stream off."""
+    """Answers each pull with the next line of its script: names of leases GROUP/NUMBER.
+
+    "!" breaks the stream off, "%" refuses.
+    """
 
     script: list[str] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
@@ -36,6 +39,8 @@ class ScriptedService(RolloutsServiceServicer):
         for lease in self.script.pop(0).split() if self.script else []:
             if lease == "!":
                 context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
+            if lease == "%":
+                context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
             problem = problem_pb2.Problem(id="p", task="countdown")
             group = rollout_pb2.RolloutGroup(id=lease.split("/")[0], lease_id=lease, problem=problem)
             yield pb.PullRolloutsResponse(group=group)
@@ -79,6 +84,12 @@ def test_a_broken_stream_is_taken_up_where_it_stopped(service: ScriptedService, 
     service.script = ["a/1 b/1 !", "c/1"]
     assert [group.id for group in rollouts.pull(3)] == ["a", "b", "c"]
     assert service.pulls == [("me", 3), ("me", 1)]
+
+
+def test_an_overload_ends_no_training(service: ScriptedService, rollouts: Rollouts) -> None:
+    """A service that is full is asked again, as one that is away is."""
+    service.script = ["%", "a/1"]
+    assert [group.id for group in rollouts.pull(1)] == ["a"]
 
 
 def test_a_feed_that_ends_gives_what_it_has(service: ScriptedService, rollouts: Rollouts) -> None:

@@ -24,7 +24,7 @@ from services.trainer.job.settings import GrpoJobSettings
 
 @dataclass
 class ScriptedRollouts(RolloutsServiceServicer):
-    """Answers pulls with the scripted names; "!" breaks the stream off there, "~" waits for `go_on`.
+    """Answers pulls with the scripted names; "!" breaks the stream off there, "%" refuses, "~" waits for `go_on`.
 
     Knows the leases in `live` only.
     """
@@ -53,6 +53,8 @@ class ScriptedRollouts(RolloutsServiceServicer):
                 continue
             if name == "!":
                 context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
+            if name == "%":
+                context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
             problem = problem_pb2.Problem(id=name, task="countdown")
             yield pb.PullRolloutsResponse(group=rollout_pb2.RolloutGroup(id=name, lease_id=name, problem=problem))
 
@@ -122,6 +124,13 @@ def test_a_stream_that_breaks_off_is_taken_up_where_it_stopped(rollouts: Scripte
 
     assert [group.id for group in groups] == ["g1", "g2", "g3"]
     assert rollouts.pulls == [(3, 5), (1, 5)]
+
+
+def test_an_overload_ends_no_job(rollouts: ScriptedRollouts, feed: GrpcFeed) -> None:
+    """A service that is full is asked again, as one that is away is."""
+    rollouts.script = ["%", "g1"]
+
+    assert [group.id for group in feed.pull(1, min_policy_version=5)] == ["g1"]
 
 
 def test_what_was_leased_and_never_came_is_handed_back(rollouts: ScriptedRollouts, feed: GrpcFeed) -> None:

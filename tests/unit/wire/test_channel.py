@@ -12,7 +12,8 @@ import pytest
 
 from retrograde.core.problem import Problem, Verdict
 from retrograde.runtime import tracing
-from retrograde.runtime.errors import NotFoundError, UnavailableError
+from retrograde.runtime.errors import NotFoundError, OverloadedError, RetrogradeError, UnavailableError
+from retrograde.runtime.interceptors import CallsInFlight, ServerInterceptor
 from retrograde.runtime.tracing import Trace
 from retrograde.v1 import verdict_pb2
 from retrograde.v1 import verifier_service_pb2 as pb
@@ -23,9 +24,9 @@ PROBLEM = Problem("p", "t", "s", "1")
 
 
 class Scripted(VerifierServiceServicer):
-    """Answers each call with the next item of a script: a status to abort with, or a verdict."""
+    """Answers each call with the next item of a script: a status to abort with, an error to raise, or a verdict."""
 
-    def __init__(self, *script: grpc.StatusCode | verdict_pb2.Verdict.ValueType) -> None:
+    def __init__(self, *script: grpc.StatusCode | RetrogradeError | verdict_pb2.Verdict.ValueType) -> None:
         self.script = list(script)
         self.headers: list[dict[str, str | bytes]] = []
 
@@ -34,12 +35,14 @@ class Scripted(VerifierServiceServicer):
         item = self.script.pop(0)
         if isinstance(item, grpc.StatusCode):
             await context.abort(item, "scripted")
+        if isinstance(item, RetrogradeError):
+            raise item
         return pb.VerifyResponse(grades=[verdict_pb2.Grade(verdict=item) for _ in request.items])
 
 
 @asynccontextmanager
 async def serving(servicer: VerifierServiceServicer) -> AsyncIterator[str]:
-    server = grpc.aio.server()
+    server = grpc.aio.server(interceptors=(ServerInterceptor(CallsInFlight()),))
     add_VerifierServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -73,6 +76,21 @@ async def test_an_error_is_not_retried_and_keeps_its_class() -> None:
         with pytest.raises(NotFoundError, match="scripted"):
             await client.verify([(PROBLEM, "1")])
     assert script.script == [verdict_pb2.VERDICT_CORRECT]
+
+
+async def test_a_service_that_is_full_is_asked_again() -> None:
+    """It says when, and the call is answered then."""
+    script = Scripted(OverloadedError("the queue is full"), verdict_pb2.VERDICT_CORRECT)
+    async with serving(script) as address, VerifierClient(address) as client:
+        assert [grade.verdict for grade in await client.verify([(PROBLEM, "1")])] == [Verdict.CORRECT]
+
+
+async def test_a_service_that_stays_full_is_told() -> None:
+    """Where it asks for a longer pause than patience is left, OverloadedError is raised."""
+    script = Scripted(OverloadedError("the queue is full"), verdict_pb2.VERDICT_CORRECT)
+    async with serving(script) as address, VerifierClient(address, patience_seconds=0.1) as client:
+        with pytest.raises(OverloadedError, match="the queue is full"):
+            await client.verify([(PROBLEM, "1")])
 
 
 async def test_patience_is_bounded() -> None:

@@ -15,6 +15,7 @@ from retrograde.runtime.errors import (
     InvalidInputError,
     OtherPolicyError,
     OverloadedError,
+    RateLimitedError,
     RetrogradeError,
     StalePolicyError,
     UnavailableError,
@@ -207,15 +208,28 @@ async def test_a_version_that_nobody_serves_is_stale() -> None:
 
 
 async def test_a_full_replica_s_calls_go_on() -> None:
-    """RESOURCE_EXHAUSTED is answered by the next; when all are full it is OverloadedError."""
+    """RESOURCE_EXHAUSTED is answered by the next; when all are full for longer than patience it is OverloadedError."""
     replicas = [Replica(), Replica()]
-    async with serving(*replicas) as address, InferenceClient(address) as client:
+    async with serving(*replicas) as address, InferenceClient(address, patience_seconds=0.1) as client:
         home, other = in_order("tree", replicas)
         home.error = OVERLOADED
         assert await ask(client, "x", key="tree") == other.address
         other.error = OVERLOADED
         with pytest.raises(OverloadedError, match="full"):
             await ask(client, "y", key="tree")
+
+
+async def test_an_overload_that_lasts_a_moment_is_waited_out() -> None:
+    """When all are full a call waits as long as one of them asks, and is answered by the one that has room then."""
+    replicas = [Replica(), Replica()]
+    async with serving(*replicas) as address, InferenceClient(address) as client:
+        home, other = in_order("tree", replicas)
+        home.error = OVERLOADED
+        other.error = RateLimitedError("too many calls", retry_seconds=0.01)
+        call = asyncio.create_task(ask(client, "x", key="tree"))
+        await until(lambda: len(other.asked) > 1)
+        home.error = None
+        assert await call == home.address
 
 
 async def test_a_call_ended_from_the_other_side_goes_on() -> None:
