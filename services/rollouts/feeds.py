@@ -65,9 +65,10 @@ class Feeds:
             return self.open_feeds[name]
 
     def _describe(self, name: str, prompts_key: str, settings: FeedSettings) -> None:
-        """What was described before a setting was added is described with its default."""
+        """What was described before a setting was added is described with its default; what cannot be read is not."""
         key = f"{name}/feed.json"
         if not self.store.exists(key):
+            read_problems(self.store, prompts_key)
             description = {"prompts_key": prompts_key, "settings": settings.model_dump(mode="json")}
             self.store.put(key, json.dumps(description).encode())
         elif self._described(name) != (prompts_key, settings):
@@ -90,9 +91,13 @@ class Feeds:
 
 
 def read_problems(store: ObjectStore, key: str) -> list[Problem]:
-    """The JSON lines of Problem under `key`. Raises InvalidInputError when there is none."""
-    lines = store.get(key).decode().split("\n")  # JSON may hold other characters that splitlines() splits at
-    problems = [Problem(**json.loads(line)) for line in lines if line]
+    """The JSON lines of Problem under `key`. Raises InvalidInputError when there is none, or anything else."""
+    data = store.get(key)
+    try:
+        lines = data.decode().split("\n")  # JSON may hold other characters that splitlines() splits at
+        problems = [Problem(**json.loads(line)) for line in lines if line]
+    except (ValueError, TypeError) as error:
+        raise InvalidInputError(f"prompts_key: {key!r} holds a line that is no problem: {error}") from error
     if not problems:
         raise InvalidInputError(f"prompts_key: {key!r} holds no problem; a feed needs at least one")
     return problems

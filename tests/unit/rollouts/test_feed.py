@@ -149,3 +149,14 @@ async def test_unknown_feed_and_empty_prompts_are_named(tmp_path: Path) -> None:
         feeds.store.put("empty.jsonl", b"")
         with pytest.raises(InvalidInputError, match=r"prompts_key: 'empty\.jsonl' holds no problem"):
             await feeds.open("g", "empty.jsonl", SETTINGS)
+
+
+@pytest.mark.parametrize("wrong", [None, b"", b"none\n", b'{"id": "p"}\n', b"7\n", b"\xff\n"])
+async def test_a_wrong_prompts_key_takes_no_name(tmp_path: Path, wrong: bytes | None) -> None:
+    """After an object that is missing, empty or holds no problems the corrected call opens the feed."""
+    async with service(tmp_path) as feeds:
+        if wrong is not None:
+            feeds.store.put("prompts.jsnl", wrong)
+        with pytest.raises((NotFoundError, InvalidInputError), match=r"prompts\.jsnl"):
+            await feeds.open("f", "prompts.jsnl", SETTINGS)
+        assert (await feeds.open("f", "prompts.jsonl", SETTINGS)).problems == PROBLEMS
