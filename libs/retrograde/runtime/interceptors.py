@@ -24,7 +24,7 @@ from retrograde.runtime.errors import OverloadedError, RateLimitedError, Retrogr
 from retrograde.runtime.metrics import SECONDS_BUCKETS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from retrograde.runtime.spans import Span
 
@@ -62,14 +62,18 @@ class CallsInFlight:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def __enter__(self) -> None:
-        self._tasks.add(asyncio.current_task())
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """Around one call. A stream that breaks off may be closed by another task than the one that began it."""
+        task = asyncio.current_task()
+        self._tasks.add(task)
         self._idle.clear()
-
-    def __exit__(self, *_: object) -> None:
-        self._tasks.discard(asyncio.current_task())
-        if not self._tasks:
-            self._idle.set()
+        try:
+            yield
+        finally:
+            self._tasks.discard(task)
+            if not self._tasks:
+                self._idle.set()
 
     async def idle(self) -> None:
         """Returns when no call is being answered."""
@@ -160,7 +164,7 @@ class _Observer:
         span = self._begin(context)
         code = grpc.StatusCode.OK
         try:
-            with self._calls:
+            with self._calls.one():
                 if caller := self._admit(self._method, context):
                     logs.bind(caller=caller)
                 yield

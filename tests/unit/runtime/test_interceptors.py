@@ -33,6 +33,8 @@ class Oven:
 
     async def watch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         yield b"first"
+        while request == b"flood":
+            yield bytes(1 << 20)
         yield await self.bake(request, context)
 
     async def _end(self, request: bytes) -> bytes:
@@ -151,6 +153,16 @@ async def test_a_cancelled_call_is_counted_and_leaves_nothing_in_flight() -> Non
         assert code is grpc.StatusCode.DEADLINE_EXCEEDED
         await asyncio.wait_for(calls.idle(), 5)
     assert counted("Bake", "CANCELLED") == before + 1
+
+
+async def test_a_stream_that_breaks_while_nobody_reads_leaves_nothing_in_flight() -> None:
+    """The server waits to write when its consumer leaves: the calls in flight fall to none all the same."""
+    calls = CallsInFlight()
+    async with serving(calls) as channel:
+        stream = watch(channel, b"flood")
+        assert await stream.read() == b"first"
+        stream.cancel()
+        await asyncio.wait_for(calls.idle(), 60)
 
 
 async def test_a_draining_process_refuses_new_calls_and_ends_old_ones() -> None:
