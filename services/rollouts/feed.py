@@ -12,6 +12,7 @@ slots: a consumer that does not read stands in no line. A group is serialised on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
@@ -338,10 +339,9 @@ class Feed:
         timeout = (
             min(_LOOK_SECONDS, max(0.0, self.tickets.next_lapse() - self.clock())) if self.tickets.leases else None
         )
-        try:
-            await asyncio.wait_for(changed.wait(), timeout)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):  # wait_for may swallow a cancellation
+                await changed.wait()
 
     def _notify(self) -> None:
         self._changed.set()

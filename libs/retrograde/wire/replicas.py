@@ -122,7 +122,8 @@ class Replicas:
 
     async def until_changed(self, timeout_seconds: float) -> None:
         """Returns when a replica was taken back or has joined. Raises TimeoutError."""
-        await asyncio.wait_for(self._changed.wait(), timeout_seconds)
+        async with asyncio.timeout(timeout_seconds):
+            await self._changed.wait()
 
     def reasons(self) -> str:
         """Each replica with the last error met there."""

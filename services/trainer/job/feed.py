@@ -136,7 +136,8 @@ class GrpcFeed:
             before = len(groups)
             try:
                 if broke_off:  # something may have been leased that never came
-                    await asyncio.wait_for(self._open(), patience)
+                    async with asyncio.timeout(patience):
+                        await self._open()
                 async for group in self._client.pull(self._feed, num_groups - before, min_policy_version):
                     groups[group.id] = group
                     self._leases.add(group.lease_id)

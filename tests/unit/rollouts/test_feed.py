@@ -103,6 +103,26 @@ async def test_closing_begins_nothing(tmp_path: Path) -> None:
         await asyncio.gather(waiting, return_exceptions=True)
 
 
+@pytest.mark.parametrize("num_turns", range(5))
+async def test_a_pull_that_breaks_off_as_something_changes_stands_in_line_no_more(
+    tmp_path: Path, num_turns: int
+) -> None:
+    """However many turns of the loop lie between the two: nothing is sampled for it."""
+    policy = ScriptedPolicy()
+    async with service(tmp_path, policy, ScriptedVerifier(MIXED)) as feeds:
+        feed = await feeds.open("f", "prompts.jsonl", SETTINGS)
+        await pulled(feed, 1)
+        policy.gate.clear()
+        waiting = asyncio.create_task(pulled(feed, 1))
+        await until(lambda: policy.running == 1)
+        feed._notify()
+        for _ in range(num_turns):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting], timeout=10)
+        assert (waiting.done(), feed.line) == (True, [])
+
+
 async def test_an_older_policy_than_asked_for_is_refused_until_it_is_served(tmp_path: Path) -> None:
     """Samples of a stale policy are not delivered as fresh ones; the next pull is sampled again."""
     policy = ScriptedPolicy(version=3)
