@@ -16,6 +16,8 @@ from retrograde.v1.rollouts_service_pb2 import PullRolloutsResponse
 from retrograde.wire.convert_rollout import rollout_group_to_proto
 from services.rollouts.tickets import Ticket
 
+MOST_BYTES = 64 << 20
+"""In one message of several groups, whatever a pull asks for: a stream holds one in memory."""
 _ONE_OF_SEVERAL = bytes((PullRolloutsResponse.GROUPS_FIELD_NUMBER << 3 | 2,))
 
 
@@ -51,12 +53,13 @@ class Delivery:
 
 
 def batches(groups: Sequence[Delivery], max_bytes: int) -> Iterator[list[Delivery]]:
-    """All of them in order, as many together as make at most `max_bytes`, or one."""
+    """All of them in order, as many together as make at most `max_bytes`, and `MOST_BYTES`, or one."""
+    most = min(max_bytes, MOST_BYTES)
     batch: list[Delivery] = []
     num_bytes = 0
     for group in groups:
         num_bytes += len(group.response)
-        if batch and num_bytes > max_bytes:
+        if batch and num_bytes > most:
             yield batch
             batch, num_bytes = [], len(group.response)
         batch.append(group)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from retrograde.v1.rollouts_service_pb2 import PullRolloutsResponse
-from services.rollouts.delivery import batches, response
+from services.rollouts.delivery import MOST_BYTES, Delivery, batches, response
 from services.rollouts.pulls import Pull
 from services.rollouts.settings import FeedSettings
+from services.rollouts.tickets import Ticket
 from tests.unit.rollouts.rollouts_fakes import ScriptedPolicy, contents, received, service, until
 
 
@@ -42,6 +43,12 @@ async def test_what_is_ready_together_travels_together(num_fitting: int, sizes: 
             came = PullRolloutsResponse.FromString(response(batch))
             told = [PullRolloutsResponse.FromString(group.response).group for group in batch]
             assert list(came.groups or [came.group]) == told
+
+
+def test_a_message_has_a_bound_of_our_own() -> None:
+    """However much a pull asks for, two large groups come in a message each."""
+    large = Delivery(Ticket(0, 0), "0000-0000000/x", 3, (2, 2), bytes(MOST_BYTES // 2 + 1))
+    assert list(batches([large, large], 1 << 40)) == [[large], [large]]
 
 
 async def test_a_stream_that_breaks_gives_back_whole_messages(tmp_path: Path) -> None:
