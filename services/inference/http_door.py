@@ -3,7 +3,8 @@
     401 no token, or one that nobody has      429 too many requests, with Retry-After
     411 a body that does not say its length   413 a larger body than max_message_bytes
 
-Where no tokens are set anybody may ask, and a caller is a host. `/health` is told to everybody.
+Where no tokens are set (without TLS, or on loopback) anybody may ask, and a caller is a host. `/health` is told to
+everybody.
 """
 
 from __future__ import annotations

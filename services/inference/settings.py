@@ -69,3 +69,10 @@ class InferenceSettings(ServiceSettings):
         if self.openai_port and self.tokens and not self.tls and not is_loopback(self.openai_host):
             raise ValueError("tokens: not in plaintext over a network; set tls, or openai_host: 127.0.0.1")
         return self
+
+    @model_validator(mode="after")
+    def _http_asks_who_it_is(self) -> Self:
+        """Over HTTPS clients show no certificate."""
+        if self.openai_port and self.tls and not self.tokens and not is_loopback(self.openai_host):
+            raise ValueError("openai_port: whoever reaches it could generate; set tokens, or openai_host: 127.0.0.1")
+        return self

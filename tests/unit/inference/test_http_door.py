@@ -126,3 +126,12 @@ def test_a_token_does_not_cross_a_network_in_plaintext(tmp_path: Path) -> None:
         InferenceSettings(
             checkpoint=write_checkpoint(tmp_path / "model"), tokens="/t", openai_host="10.0.0.1", openai_port=8000
         )
+
+
+def test_an_encrypted_api_for_other_machines_asks_for_tokens(tmp_path: Path) -> None:
+    """Where callers are told apart at every other door, HTTPS for other machines without tokens is refused."""
+    tls = {name: tmp_path / name for name in ("certificate", "key", "authority")}
+    settings = {"checkpoint": write_checkpoint(tmp_path / "model"), "tls": tls, "openai_port": 8000}
+    assert InferenceSettings.model_validate(settings).openai_host == "127.0.0.1"
+    with pytest.raises(ValidationError, match="openai_port: whoever reaches it could generate; set tokens, or openai"):
+        InferenceSettings.model_validate(settings | {"openai_host": "10.0.0.1"})
