@@ -93,8 +93,11 @@ def _read(files: _Files) -> Shown:
     certificate, key = _contents("tls.certificate", files.certificate), _contents("tls.key", files.key)
     word = _contents("token", files.token)
     token = None if word is None else _one_line(files, word)
-    _check_authority(files.authority)
-    _check_pair(files.certificate, files.key)
+    try:
+        _check_authority(files.authority)
+        _check_pair(files.certificate, files.key)
+    except OSError as error:  # read before, and gone now
+        raise InvalidInputError(f"tls: a file went away while it was read: {error.strerror}; start again") from error
     return Shown(authority, (key, certificate) if key and certificate else None, token)
 
 

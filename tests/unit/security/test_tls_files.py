@@ -48,6 +48,32 @@ def test_half_an_identity_is_not_taken_over(tmp_path: Path, authority: Authority
     assert identity.current().pair == (renewed.key.read_bytes(), renewed.certificate.read_bytes())
 
 
+class Vanishing(type(Path())):  # type: ignore[misc]  # the class of this system's paths
+    """A file that goes away as soon as it was read, once `vanishes` is set."""
+
+    vanishes = False
+
+    def read_bytes(self) -> bytes:
+        data: bytes = super().read_bytes()
+        if self.vanishes:
+            self.unlink()
+        return data
+
+
+@pytest.mark.parametrize("field", ["authority", "certificate", "key"])
+def test_a_file_that_goes_away_while_it_is_read_changes_nothing(files: TlsSettings, field: str) -> None:
+    """A renewal that unlinks and writes: the last whole identity stays in use, and what comes next is taken over."""
+    paths = {name: Vanishing(path) for name, path in files}
+    identity = Identity(**paths)
+    before, renewed = identity.current(), paths[field].read_bytes() + b"\n"
+    paths[field].write_bytes(renewed)
+    paths[field].vanishes = True
+    assert identity.current() is before
+    paths[field].vanishes = False
+    paths[field].write_bytes(renewed)
+    assert identity.current() is not before
+
+
 @pytest.mark.parametrize(
     ("field", "content", "said"),
     [
