@@ -12,7 +12,7 @@ import sys
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from retrograde.core.problem import Problem
+from retrograde.core.problem import Problem, Verdict
 from retrograde.core.settings import SearchSettings
 from retrograde.core.tree import SearchTree
 from retrograde.runtime.errors import RetrogradeError, UnavailableError
@@ -39,7 +39,7 @@ class ProbeSettings(BaseModel):
 
 
 async def probe(settings: ProbeSettings) -> SearchTree:
-    """The tree. Raises UnavailableError when none came in time, and the service's errors."""
+    """The tree. Raises UnavailableError when none came in time that is graded, and the service's errors."""
     identity = Identity.of(settings.tls) if settings.tls else None
     problem = Problem("probe", settings.task, settings.statement, settings.gold)
     try:
@@ -60,8 +60,16 @@ async def probe(settings: ProbeSettings) -> SearchTree:
 async def _search(client: SearchClient, problem: Problem, search: SearchSettings) -> SearchTree:
     async for message in client.search(problem, search.model_dump_json()):
         if message.HasField("tree"):
-            return tree_from_proto(message.tree)
+            return _graded(tree_from_proto(message.tree))
     raise UnavailableError("the search ended without a tree")
+
+
+def _graded(tree: SearchTree) -> SearchTree:
+    """The tree itself. Raises UnavailableError where the verifier gave no verdict on an end."""
+    for node in tree.nodes:
+        if node.grade and node.grade.verdict in {Verdict.TIMEOUT, Verdict.ERROR}:
+            raise UnavailableError(f"an end has no verdict: {node.grade.verdict.value}; is the verifier healthy?")
+    return tree
 
 
 def main() -> None:

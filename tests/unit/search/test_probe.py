@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
 import pytest
 from search_fakes import ScriptedPolicy, TaskVerifier
 
+from retrograde.core.problem import Grade, Problem, Verdict
 from retrograde.core.settings import SearchSettings
 from retrograde.runtime.errors import InvalidInputError, UnavailableError
 from retrograde.runtime.interceptors import CallsInFlight, ServerInterceptor
@@ -30,22 +31,39 @@ def asking(
     )
 
 
+class Unwell(TaskVerifier):
+    """Gives no verdict while it is not well."""
+
+    is_well = True
+
+    async def verify(self, items: Sequence[tuple[Problem, str]]) -> list[Grade]:
+        grades = await super().verify(items)
+        return grades if self.is_well else [Grade(Verdict.ERROR) for _ in grades]
+
+
 class Starting(SearchServicer):
-    """Answers UNAVAILABLE `num_refusals` times, then searches."""
+    """Answers UNAVAILABLE `num_refusals` times, then searches; its verifier is well from the second search on."""
 
     num_refusals = 0
+    num_searches = 0
+
+    def __init__(self, verifier: Unwell) -> None:
+        super().__init__(Driver(ScriptedPolicy(), verifier), 4, asyncio.Event())
+        self.verifier = verifier
 
     async def Search(self, request: pb.SearchRequest, context: Any) -> AsyncIterator[pb.SearchResponse]:
         if self.num_refusals:
             self.num_refusals -= 1
             raise UnavailableError("still starting")
+        self.num_searches += 1
+        self.verifier.is_well = self.verifier.is_well or self.num_searches > 1
         async for response in super().Search(request, context):
             yield response
 
 
 @pytest.fixture
 def servicer() -> Starting:
-    return Starting(Driver(ScriptedPolicy(), TaskVerifier()), 4, asyncio.Event())
+    return Starting(Unwell())
 
 
 @pytest.fixture
@@ -70,6 +88,14 @@ async def test_a_service_that_is_away_is_asked_again(address: str, servicer: Sta
     servicer.num_refusals = 1
     assert (await probe(asking(address))).num_iterations == 3
     assert servicer.num_refusals == 0
+
+
+async def test_a_tree_that_nobody_graded_does_not_count(address: str, servicer: Starting) -> None:
+    """While the verifier gives no verdict the probe asks again; the tree it takes has none without."""
+    servicer.verifier.is_well = False
+    tree = await probe(asking(address))
+    assert servicer.num_searches == 2
+    assert Verdict.ERROR not in {node.grade.verdict for node in tree.nodes if node.grade}
 
 
 async def test_a_service_that_stays_away_is_told(address: str, servicer: Starting) -> None:
