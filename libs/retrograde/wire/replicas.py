@@ -145,7 +145,8 @@ class Replicas:
         """Until `address` serves again or is gone."""
         while self._routes.is_aside(address):
             await asyncio.sleep(self._routes.pause_seconds(address) * random.uniform(0.5, 1.0))
-            if await self._serves(address):
+            serves = self._routes.is_aside(address) and await self._serves(address)
+            if serves and self._routes.is_aside(address):
                 self._routes.take_back(address)
                 ASIDE.dec()
                 _log.info("replica taken back", address=address)
