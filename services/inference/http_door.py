@@ -1,4 +1,4 @@
-"""What stands before the HTTP API: the token, the caller's rate, the size of a request.
+"""What stands before the HTTP API: the token, the caller's rate, the number of requests, the size of each.
 
     401 no token, or one that nobody has      429 too many requests, with Retry-After
     411 a body that does not say its length   413 a larger body than max_message_bytes
@@ -20,7 +20,7 @@ from retrograde.runtime.errors import RateLimitedError, UnauthenticatedError
 from retrograde.runtime.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from retrograde.runtime.rates import Rates
     from retrograde.runtime.tls import Identity, TlsSettings
@@ -38,22 +38,35 @@ log = get_logger(__name__)
 class HttpDoor:
     """An ASGI app before another one."""
 
-    def __init__(self, app: Any, tokens: Tokens | None, rates: Rates, max_bytes: int) -> None:
+    def __init__(
+        self, app: Any, tokens: Tokens | None, rates: Rates, max_bytes: int, max_calls: int | None = None
+    ) -> None:
         self._app = app
         self._tokens = tokens
         self._rates = rates
         self._max_bytes = max_bytes
+        self._max_calls = max_calls
+        self._num_calls = 0
 
     async def __call__(self, scope: Mapping[str, Any], receive: Any, send: Send) -> None:
         """See ASGI."""
         is_request = scope["type"] in {"http", "websocket"} and scope["path"] != _OPEN_PATH
         refusal = self._refusal(scope) if is_request else None
         if refusal is None:
-            await self._app(scope, receive, send)
+            with self._counted() if is_request else contextlib.nullcontext():
+                await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
             await _answer(send, *refusal)
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._num_calls += 1
+        try:
+            yield
+        finally:
+            self._num_calls -= 1
 
     def _refusal(self, scope: Mapping[str, Any]) -> tuple[int, str, dict[str, str]] | None:
         """Status, words and headers; None lets the request in."""
@@ -66,6 +79,8 @@ class HttpDoor:
             return 401, str(error), {"www-authenticate": "Bearer"}
         except RateLimitedError as error:
             return 429, str(error), {"retry-after": str(math.ceil(error.retry_seconds))}
+        if self._max_calls is not None and self._num_calls >= self._max_calls:
+            return 429, f"{self._num_calls} requests are being answered (max_concurrent_calls)", {"retry-after": "1"}
         if "transfer-encoding" in headers:
             return _NO_LENGTH, "content-length: missing; send the body's length instead of chunks", {}
         length = headers.get("content-length", "0")

@@ -43,7 +43,8 @@ async def serve(
     level = logging.getLogger().level
     app = await _app(engine.llm, settings)
     logging.getLogger().setLevel(level)  # a library of the app's raises it: our own lines, "ready" too, would be lost
-    door = HttpDoor(app, tokens, Rates(settings.max_calls_per_second), settings.max_message_bytes)
+    rates, max_calls = Rates(settings.max_calls_per_second), settings.max_concurrent_calls
+    door = HttpDoor(app, tokens, rates, settings.max_message_bytes, max_calls)
     app.state.server = server = NoSignalServer(config(door, settings))
     async with listening(server, settings, drain, identity):
         yield

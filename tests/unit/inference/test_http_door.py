@@ -88,6 +88,23 @@ async def test_requests_are_counted_and_measured() -> None:
     assert (late, headers["retry-after"]) == (429, "1")
 
 
+async def test_requests_at_once_are_bounded() -> None:
+    """Beside `max_calls` being answered another is 429, told when to come again; health does not count."""
+    held = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await held.wait()
+        await app(scope, receive, send)
+
+    door = HttpDoor(slow, None, Rates(None), MAX_BYTES, max_calls=1)
+    asked = [asyncio.create_task(status(door, path)) for path in ("/health", "/v1/models", "/v1/completions")]
+    late, headers = await asked[2]
+    assert (late, headers["retry-after"]) == (429, "1")
+    held.set()
+    assert [code for code, _ in await asyncio.gather(*asked[:2])] == [200, 200]
+    assert (await status(door))[0] == 200
+
+
 class Server(uvicorn.Server):
     """As vLLM's: signals are the process's."""
 
