@@ -98,7 +98,7 @@ async def serve(folder: Path, num_groups: int) -> None:
     store = open_store(f"file://{folder}")
     options = (("grpc.max_send_message_length", MAX_MESSAGE_BYTES),)
     server = grpc.aio.server(interceptors=(ServerInterceptor(CallsInFlight()),), options=options)
-    async with Feeds(store, policy, Verifier(), Slots(64), Kept(1 << 30)) as feeds:
+    async with Feeds(store, policy, Verifier(), Slots(64), Kept(1 << 30), asyncio.Event()) as feeds:
         add_to_server(RolloutsServicer(feeds, policy), server)
         bare = grpc.aio.server(options=options)
         bare.add_generic_rpc_handlers((Bare(feeds, num_groups),))

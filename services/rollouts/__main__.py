@@ -23,7 +23,7 @@ async def run(settings: RolloutsSettings) -> None:
         )
         verifier = await process.enter(VerifierClient(settings.verifier, identity=identity))
         slots, kept = Slots(settings.max_groups_in_flight), Kept(settings.max_kept_bytes)
-        feeds = await process.enter(Feeds(process.store, inference, verifier, slots, kept))
+        feeds = await process.enter(Feeds(process.store, inference, verifier, slots, kept, process.drain))
         process.add_servicer(add_to_server, RolloutsServicer(feeds, inference), NAME)
         await process.serve()
 

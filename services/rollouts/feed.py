@@ -49,6 +49,7 @@ class Feed:
     journal: Journal
     sampler: Sampler
     kept: Kept
+    drain: asyncio.Event
     clock: Callable[[], float] = time.time
     ready: dict[Ticket, Delivery] = field(default_factory=dict)
     line: list[Pull] = field(default_factory=list)
@@ -156,6 +157,8 @@ class Feed:
         wanted = pull.min_policy_version
         is_below = any(group.policy_version < wanted for group in self.ready.values())
         num_aside = self._set_stale_aside(wanted)
+        if self.drain.is_set():
+            raise UnavailableError(f"feed: {self.name!r} begins nothing more, this process is draining; pull again")
         if is_below and self._newest_version < wanted:
             raise UnavailableError(f"policy {self._newest_version} is served; {wanted} was asked for; publish it first")
         return num_aside
@@ -223,7 +226,7 @@ class Feed:
 
     def _refill(self) -> None:
         """Starts sampling what the line asks for, and `num_ahead` more."""
-        if not self._may_run_ahead:
+        if not self._may_run_ahead or self.drain.is_set():
             return
         under_way = len(self.ready) + len(self.sampling)
         wanted = self.settings.num_ahead + sum(self._room(pull) for pull in self.line) - under_way
@@ -335,10 +338,8 @@ class Feed:
         task.add_done_callback(self._tasks.discard)
 
     async def _until(self, changed: asyncio.Event) -> None:
-        """Something has changed, or a lease may have lapsed."""
-        timeout = (
-            min(_LOOK_SECONDS, max(0.0, self.tickets.next_lapse() - self.clock())) if self.tickets.leases else None
-        )
+        """Something has changed, a lease may have lapsed, or it is time to look at `drain`."""
+        timeout = min(_LOOK_SECONDS, max(0.0, self.tickets.next_lapse() - self.clock()))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):  # wait_for may swallow a cancellation
                 await changed.wait()

@@ -25,13 +25,14 @@ from services.rollouts.tickets import Tickets
 
 @dataclass(slots=True)
 class Feeds:
-    """An async context manager: what is being sampled is broken off when it is left."""
+    """An async context manager: what is being sampled is broken off when it is left; nothing is begun after `drain`."""
 
     store: ObjectStore
     policy: Policy
     verifier: Verifier
     slots: Slots
     kept: Kept
+    drain: asyncio.Event
     open_feeds: dict[str, Feed] = field(default_factory=dict)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -87,7 +88,7 @@ class Feeds:
         ledger = Ledger(self.store, name, Tickets(len(problems), settings.num_epochs))
         ledger.replay()
         sampler = Sampler(name, settings, self.policy, self.verifier, self.slots)
-        return Feed(name, problems, settings, Journal(ledger), sampler, self.kept)
+        return Feed(name, problems, settings, Journal(ledger), sampler, self.kept, self.drain)
 
 
 def read_problems(store: ObjectStore, key: str) -> list[Problem]:

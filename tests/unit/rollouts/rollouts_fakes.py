@@ -96,7 +96,7 @@ async def service(
     store = open_store(f"file://{folder}")
     store.put("prompts.jsonl", "\n".join(json.dumps(asdict(problem)) for problem in problems).encode())
     parts = (policy or ScriptedPolicy(), verifier or ScriptedVerifier())
-    async with Feeds(store, *parts, Slots(num_slots), Kept(max_kept_bytes)) as feeds:
+    async with Feeds(store, *parts, Slots(num_slots), Kept(max_kept_bytes), asyncio.Event()) as feeds:
         yield feeds
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from retrograde.core.problem import Cost, Problem, Verdict
 from retrograde.runtime.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
+from services.rollouts.pulls import Pull
 from services.rollouts.settings import FeedSettings
 from tests.unit.rollouts.rollouts_fakes import (
     PROBLEMS,
@@ -101,6 +102,25 @@ async def test_closing_begins_nothing(tmp_path: Path) -> None:
         assert (len(policy.asked), feed.sampling) == (3, set())
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_a_draining_service_begins_nothing_and_lets_its_pulls_go(tmp_path: Path) -> None:
+    """One that waits for samples and one that waits for an acknowledgement are told to pull again."""
+    policy = ScriptedPolicy()
+    async with service(tmp_path, policy, ScriptedVerifier(MIXED)) as feeds:
+        feed = await feeds.open("f", "prompts.jsonl", SETTINGS)
+        full = feed.pull(Pull(3, consumer="full", max_unacknowledged=1))
+        await anext(full)
+        policy.gate.clear()
+        waiting = asyncio.create_task(pulled(feed, 1))
+        await until(lambda: policy.running == 1)
+        feeds.drain.set()
+        for pull in (anext(full), waiting):
+            with pytest.raises(UnavailableError, match="this process is draining; pull again"):
+                await pull
+        policy.gate.set()
+        await until(lambda: not feed.sampling)
+        assert len(policy.asked) == 2
 
 
 @pytest.mark.parametrize("num_turns", range(5))
