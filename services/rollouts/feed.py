@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +25,7 @@ from retrograde.runtime.errors import FencedError, UnavailableError
 from retrograde.runtime.logs import get_logger
 from services.rollouts.delivery import Delivery, batches
 from services.rollouts.fruitless import fruitless, rests
-from services.rollouts.journal import Event, Journal
+from services.rollouts.journal import Event, Journal, lease_event
 from services.rollouts.kept import Kept
 from services.rollouts.metrics import GROUPS, observe
 from services.rollouts.pulls import Pull, share
@@ -54,6 +54,7 @@ class Feed:
     ready: dict[Ticket, Delivery] = field(default_factory=dict)
     line: list[Pull] = field(default_factory=list)
     sampling: set[Ticket] = field(default_factory=set)
+    _open: defaultdict[str, set[Pull]] = field(default_factory=lambda: defaultdict(set))
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _sessions: Counter[str] = field(default_factory=Counter)
@@ -77,6 +78,7 @@ class Feed:
         Where more is ready than one lease covers, the next lease is stored while the groups of this one are sent.
         """
         pull.session = self._sessions[pull.consumer]
+        self._open[pull.consumer].add(pull)
         leasing: asyncio.Task[list[Delivery]] | None = None
         try:
             while leasing or pull.num_groups:
@@ -95,6 +97,7 @@ class Feed:
         finally:
             if leasing:
                 await asyncio.gather(leasing, return_exceptions=True)
+            self._open[pull.consumer].discard(pull)
             await self._hand_back(pull)
 
     async def acknowledge(self, lease_ids: Sequence[str], consumer: str = "") -> int:
@@ -154,11 +157,11 @@ class Feed:
         self._check_session(pull)
         if pull.error:
             raise pull.error
+        if self.drain.is_set():
+            raise UnavailableError(f"feed: {self.name!r} begins nothing more, this process is draining; pull again")
         wanted = pull.min_policy_version
         is_below = any(group.policy_version < wanted for group in self.ready.values())
         num_aside = self._set_stale_aside(wanted)
-        if self.drain.is_set():
-            raise UnavailableError(f"feed: {self.name!r} begins nothing more, this process is draining; pull again")
         if is_below and self._newest_version < wanted:
             raise UnavailableError(f"policy {self._newest_version} is served; {wanted} was asked for; publish it first")
         return num_aside
@@ -173,7 +176,10 @@ class Feed:
         return [self.ready.pop(ticket) for ticket in list(self.ready)[:count]]
 
     def _room(self, pull: Pull) -> int:
-        return pull.room(self.tickets.num_held(pull.consumer))
+        """What is about to be leased to its consumer, by any of its streams, counts as held."""
+        claimed = (group for each in self._open[pull.consumer] for group in each.claimed.values())
+        num_claimed = sum(not self.tickets.is_done(group.ticket) for group in claimed)
+        return pull.room(self.tickets.num_held(pull.consumer) + num_claimed)
 
     def _begin_lease(self, pull: Pull, groups: Sequence[Delivery]) -> asyncio.Task[list[Delivery]] | None:
         """Notes what is claimed, and leases it; None when nothing is."""
@@ -187,14 +193,8 @@ class Feed:
         def event() -> list[Event]:
             self._check_session(pull)
             leased.extend(group for group in groups if not self.tickets.is_done(group.ticket))
-            return [
-                {
-                    "event": "lease",
-                    "consumer": pull.consumer,
-                    "lapses_at": self.clock() + self.settings.lease_seconds,
-                    "leases": {group.lease_id: group.id for group in leased},
-                }
-            ]
+            leases = {group.lease_id: group.id for group in leased}
+            return [lease_event(pull.consumer, self.clock() + self.settings.lease_seconds, leases)]
 
         try:
             await self._record(event)

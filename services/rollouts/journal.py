@@ -65,5 +65,10 @@ class Journal:
                 self.tickets.apply(event)
 
 
+def lease_event(consumer: str, lapses_at: float, leases: dict[str, str]) -> Event:
+    """`consumer` holds tickets, each named by its lease, until `lapses_at`."""
+    return {"event": "lease", "consumer": consumer, "lapses_at": lapses_at, "leases": leases}
+
+
 def _drop_event(drops: list[tuple[Ticket, str]], reason: str) -> Event:
     return {"event": "drop", "reason": reason, "tickets": [ticket.id for ticket, why in drops if why == reason]}

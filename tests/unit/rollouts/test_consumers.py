@@ -167,6 +167,26 @@ async def test_a_consumer_has_no_more_than_it_may_hold(tmp_path: Path) -> None:
         await stream.aclose()
 
 
+async def test_two_streams_of_a_consumer_hold_no_more_than_it_may(tmp_path: Path) -> None:
+    """While the lease of the first is being stored its groups count, and the second waits."""
+    async with service(tmp_path) as feeds:
+        feed = await feeds.open("f", "prompts.jsonl", FeedSettings(group_size=2, num_ahead=4))
+        await pulled(feed, 1, consumer="warm")
+        await until(lambda: len(feed.ready) == 4)
+        pulls = [Pull(4, consumer="a", max_unacknowledged=2) for _ in range(2)]
+        streams = [feed.pull(pull) for pull in pulls]
+        async with feed.journal._lock:
+            waiting = [asyncio.ensure_future(anext(stream)) for stream in streams]
+            await until(lambda: len(pulls[0].claimed) == 2)
+        await waiting[0]
+        await feed.published(4)  # is stored after all that was to be stored before
+        assert (feed.tickets.holders()["a"], waiting[1].done()) == (2, False)
+        waiting[1].cancel()
+        await asyncio.wait(waiting)
+        for stream in streams:
+            await stream.aclose()
+
+
 async def test_one_that_fails_tells_all_who_wait_and_the_next_pull_works(tmp_path: Path) -> None:
     """Nobody waits for a group that will not come."""
     policy = ScriptedPolicy()
