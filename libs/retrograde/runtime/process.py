@@ -86,14 +86,9 @@ class Process:
         self._task = asyncio.current_task()
         self._install_signals()
         await self.enter(spans.exporting(self._name, self._settings.tracing))
-        self._server = grpc.aio.server(
-            interceptors=(ServerInterceptor(self._calls, self._admit),),
-            options=(*_OPTIONS, ("grpc.max_receive_message_length", self._settings.max_message_bytes)),
-            maximum_concurrent_rpcs=self._settings.max_concurrent_calls,
-        )
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # missing in the stubs
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self._stack.push_async_callback(self._server.stop, None)
+        num_ports = 2 if self._settings.public_port else 1
+        self._servers = [self._new_server() for _ in range(num_ports)]
         return self
 
     async def __aexit__(
@@ -139,7 +134,8 @@ class Process:
 
     def add_servicer(self, add_to_server: Callable[[Any, grpc.aio.Server], None], servicer: object, name: str) -> None:
         """Serves `servicer` as `name`, for example retrograde.v1.SearchService, in health and reflection too."""
-        add_to_server(servicer, self._server)
+        for server in self._servers:
+            add_to_server(servicer, server)
         self._services.append(name)
 
     def add_worker(self, run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -152,6 +148,17 @@ class Process:
         if not self._serving and self._task:
             self._task.cancel()
 
+    def _new_server(self) -> grpc.aio.Server:
+        """That of one port: what comes to another takes none of its `max_concurrent_calls`."""
+        server = grpc.aio.server(
+            interceptors=(ServerInterceptor(self._calls, self._admit),),
+            options=(*_OPTIONS, ("grpc.max_receive_message_length", self._settings.max_message_bytes)),
+            maximum_concurrent_rpcs=self._settings.max_concurrent_calls,
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        self._stack.push_async_callback(server.stop, None)
+        return server
+
     async def serve(self) -> None:
         """Serves until stopped; returns when drained.
 
@@ -160,9 +167,9 @@ class Process:
             BaseException: whatever a worker failed with, after the same orderly stop.
         """
         public_address = self._bind()
-        reflection.enable_server_reflection(
-            (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
-        )
+        for server in self._servers:
+            names = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, server)
         addresses = {
             "public_address": public_address,
             "metrics_address": await self._serve_metrics(),
@@ -170,7 +177,8 @@ class Process:
         }
         for name in self._services:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        await self._server.start()
+        for server in self._servers:
+            await server.start()
         self._serving = True
         workers = [asyncio.create_task(_until_done(run(self.drain))) for run in self._workers]
         _log.info("ready", address=self.address, **addresses)
@@ -208,7 +216,7 @@ class Process:
                 worker.cancel()
             await asyncio.wait(late, timeout=_CANCEL_SECONDS)
         calls.cancel()
-        await self._server.stop(_LAST_REPLIES_SECONDS)
+        await asyncio.gather(*(server.stop(_LAST_REPLIES_SECONDS) for server in self._servers))
         _log.info("drained")
 
     def _admit(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> str:
@@ -222,11 +230,11 @@ class Process:
         settings, identity = self._settings, self.identity
         self._doorkeeper = Doorkeeper(settings.callers, self.tokens)
         credentials = identity.server_credentials() if identity else None
-        self.address = ports.bind(self._server, "listen", settings.listen, credentials)
+        self.address = ports.bind(self._servers[0], "listen", settings.listen, credentials)
         if not settings.public_port or not identity:
             return ""
         listen = f"{settings.listen.rpartition(':')[0]}:{max(0, settings.public_port)}"
-        return ports.bind(self._server, "public_port", listen, identity.server_credentials(asks_certificate=False))
+        return ports.bind(self._servers[1], "public_port", listen, identity.server_credentials(asks_certificate=False))
 
     async def _serve_metrics(self) -> str:
         """The address metrics are served at; empty when off."""

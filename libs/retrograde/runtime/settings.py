@@ -113,7 +113,9 @@ class ServiceSettings(BaseModel):
         64 << 20, ge=1 << 10, description="Largest request read; a larger one is RESOURCE_EXHAUSTED."
     )
     max_concurrent_calls: int | None = Field(
-        None, ge=1, description="Calls answered at once, those of health included; more are RESOURCE_EXHAUSTED."
+        None,
+        ge=1,
+        description="Calls answered at once at each port, those of health included; more are RESOURCE_EXHAUSTED.",
     )
     max_calls_per_second: float | None = Field(
         None,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import operator
 import time
 from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from retrograde.core.problem import Problem
 from retrograde.runtime.errors import UnavailableError
@@ -62,6 +63,25 @@ async def test_a_probe_sees_the_health_of_a_process_that_speaks_tls(tmp_path: Pa
                 call.cancel()
                 await asyncio.wait([call])
         assert await stopping == 0
+
+
+async def test_calls_at_the_public_port_take_no_place_of_the_services(tmp_path: Path, authority: Authority) -> None:
+    """Somebody without certificate or token fills it, and a call at the other port is answered."""
+    tls = described(authority.issue(tmp_path / "tls", "DNS:verifier.retrograde"))
+    identity = Identity.of(authority.issue(tmp_path / "client", NAME))
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_text(f"alice: {hashlib.sha256(b'one').hexdigest()}\n")
+    doors = {"tls": tls, "tokens": str(tokens), "public_port": -1}
+    with started(tmp_path, SLEEPER, **doors, max_concurrent_calls=1) as service:
+        ready = service.until("ready")
+        with grpc.secure_channel(
+            ready["public_address"], grpc.ssl_channel_credentials(authority.certificate.encode())
+        ) as outside:
+            stream = health_pb2_grpc.HealthStub(outside).Watch(health_pb2.HealthCheckRequest(), timeout=SECONDS)
+            assert next(stream).status == SERVING
+            async with VerifierClient(ready["address"], identity=identity) as client:
+                await ask(client)
+            stream.cancel()
 
 
 def test_a_certificate_that_is_missing_stops_the_start(tmp_path: Path, authority: Authority) -> None:
