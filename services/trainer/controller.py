@@ -15,9 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from retrograde.recipe.recipe import Recipe, RecipeError, parse_recipe
 from retrograde.runtime import metrics
@@ -28,7 +28,6 @@ from retrograde.runtime.errors import (
     FencedError,
     InvalidInputError,
     NotFoundError,
-    OverloadedError,
     RetrogradeError,
     UnavailableError,
 )
@@ -47,8 +46,7 @@ from services.trainer.stages.plan import plan
 from services.trainer.stages.search import weights_of
 from services.trainer.stages.stage import RunContext, Stage
 from services.trainer.turns import PolicyTurns
-
-T = TypeVar("T")
+from services.trainer.waiting import either, patiently, tell_wait
 
 _log = get_logger(__name__)
 _PAUSE_SECONDS = 2.0
@@ -86,10 +84,10 @@ class Controller:
         """
         try:
             while not (drain.is_set() or await self._took_up_all()):
-                await _either(drain, _PAUSE_SECONDS)
+                await either(drain, _PAUSE_SECONDS)
             while not drain.is_set():
                 await self._check()
-                await _either(drain, _LOOK_EVERY_SECONDS)
+                await either(drain, _LOOK_EVERY_SECONDS)
         finally:
             drain.set()
             await self._stop()
@@ -284,9 +282,9 @@ class Controller:
             await _work(stage, state, context, record)
             return
         key = context.key("checkpoints", stage.serves)
-        weights = await _patiently(lambda: in_thread(weights_of, context.store, key), state, record)
+        weights = await patiently(lambda: in_thread(weights_of, context.store, key), state, record)
         if self._turns.must_wait(weights):
-            await _wait(record, state, "another run's weights are served")
+            await tell_wait(record, state, "another run's weights are served")
         async with self._turns.hold(weights):
             await _work(stage, state, context, record)
 
@@ -297,40 +295,8 @@ async def _work(stage: Stage, state: run_pb2.Stage, context: RunContext, record:
     async def progress(done: int, total: int, detail: str) -> None:
         await record.progress(state, done, total, detail)
 
-    cost = await _patiently(lambda: stage.run(context, progress), state, record)
+    cost = await patiently(lambda: stage.run(context, progress), state, record)
     await record.finish(state, cost)
-
-
-async def _patiently(work: Callable[[], Awaitable[T]], state: run_pb2.Stage, record: RunRecord) -> T:
-    """What `work` returns; while a service is away or full, waits and does it again."""
-    waited_at = -1
-    while True:
-        try:
-            return await work()
-        except (UnavailableError, OverloadedError) as error:
-            if _is_cancelled():  # what failed was the end of the work
-                raise asyncio.CancelledError from error
-            _log.warning("a service is away or full; the stage waits", stage=state.name, error=str(error))
-            if state.done != waited_at:
-                await _wait(record, state, str(error))
-            waited_at = state.done
-            await asyncio.sleep(_PAUSE_SECONDS)
-
-
-async def _either(event: asyncio.Event, seconds: float) -> None:
-    """Until the event, or the time is over."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-async def _wait(record: RunRecord, state: run_pb2.Stage, reason: str) -> None:
-    await record.tell(run_pb2.RunEvent(stage_waits=run_pb2.StageWaits(name=state.name, reason=reason)))
-    await record.progress(state, state.done, state.total, f"waiting: {reason}")
 
 
 def _position_after(runs: Sequence[run_pb2.Run], run_id: str) -> int:

@@ -176,7 +176,7 @@ async def test_a_stage_waits_for_a_service_that_is_away_or_full(
     trainer: Trainer, monkeypatch: pytest.MonkeyPatch, error: RetrogradeError
 ) -> None:
     """It is run again until the service answers; the history says once what it waited for."""
-    monkeypatch.setattr("services.trainer.controller._PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("services.trainer.waiting._PAUSE_SECONDS", 0.01)
     for stage in trainer.stages:
         stage.go.set()
     trainer.stages[0].faults = [error] * 3

@@ -13,7 +13,7 @@ from retrograde.runtime.errors import UnavailableError
 from retrograde.v1 import run_pb2
 from retrograde.v1 import trainer_service_pb2 as pb
 from services.trainer import controller as controllers
-from services.trainer import runs
+from services.trainer import runs, waiting
 from services.trainer.launch import Job
 from services.trainer.servicer import TrainerServicer
 from services.trainer.stages.stage import Progress, RunContext
@@ -67,8 +67,8 @@ def store() -> Store:
 
 @pytest.fixture
 def trainer(store: Store, monkeypatch: pytest.MonkeyPatch) -> Trainer:
-    monkeypatch.setattr(controllers, "_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(runs, "_PAUSE_SECONDS", 0.01)
+    for module in (controllers, runs, waiting):
+        monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.01)
     trainer = Trainer()
     trainer.store = store
     return trainer
