@@ -2,7 +2,7 @@
 
 create  -> the run is stored, a task begins
 task    -> for each stage of the plan that is not done: its turn at the served policy, begin, run, finish
-cancel  -> the task ends, then the run's jobs, then the run is CANCELLED; created again, it goes on
+cancel  -> the task ends, then the jobs, however long they take, then the run is CANCELLED; created again, it goes on
 restart -> every stored run that had not ended gets its task again
 fenced  -> another trainer began on this store (fence.py): all is left to it, and this process ends
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,6 +114,8 @@ class Controller:
 
     async def record(self, run_id: str) -> RunRecord:
         """The run's state with its watchers. Raises NotFoundError."""
+        if run_id in self._records:
+            return self._records[run_id]  # also while it is being cancelled, which may take as long as its jobs
         async with self._locks[run_id]:
             return await self._open(run_id)
 
@@ -182,8 +184,8 @@ class Controller:
                 await asyncio.wait({task})
             await record.settled()
             if record.run.state not in ENDED:
-                await self._end_jobs(record)
-                await in_thread(self.store.put, cancelled_key(run_id), b"")
+                await self._persistently(lambda: self._end_jobs(record))
+                await self._persistently(lambda: in_thread(self.store.put, cancelled_key(run_id), b""))
                 await record.end(run_pb2.RUN_STATE_CANCELLED, by=by)
             return record.run
 
@@ -250,12 +252,23 @@ class Controller:
 
     async def _fail(self, record: RunRecord, error: str) -> None:
         _log.error("run failed", run_id=record.run.id, error=error)
-        await self._end_jobs(record)
+        await self._persistently(lambda: self._end_jobs(record))
         await record.end(run_pb2.RUN_STATE_FAILED, error)
 
     async def _end_jobs(self, record: RunRecord) -> None:
         await record.check()  # else they are another trainer's
         await end_jobs(self.backend, record.run.id, record.tell)
+
+    async def _persistently(self, change: Callable[[], Awaitable[None]]) -> None:
+        """Makes the change as often as it takes: nobody else would end that run. Raises UnavailableError on drain."""
+        while True:
+            try:
+                return await change()
+            except UnavailableError as error:
+                if self._is_stopping:
+                    raise
+                _log.warning("a run's end waits", reason=str(error))
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _run_stages(self, record: RunRecord) -> None:
         recipe = _parse(record.run.recipe_yaml)

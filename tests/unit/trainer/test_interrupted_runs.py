@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from retrograde.core.problem import Cost
-from retrograde.runtime.errors import UnavailableError
+from retrograde.runtime.errors import InvalidInputError, UnavailableError
 from retrograde.v1 import run_pb2
 from retrograde.v1 import trainer_service_pb2 as pb
 from services.trainer import controller as controllers
@@ -92,6 +92,46 @@ async def test_a_run_is_cancelled_although_its_caller_leaves(trainer: Trainer) -
         trainer.backend.may_end.set()
         assert (await ended(controller, "r")).state == run_pb2.RUN_STATE_CANCELLED
     assert (call.cancelled(), trainer.backend.at_work) == (True, [])
+
+
+async def test_a_run_fails_although_its_jobs_place_does_not_answer(trainer: Trainer) -> None:
+    """It is asked until it does: then the jobs end, and the run is FAILED with the stage's error."""
+    trainer.stages[0].faults = [InvalidInputError("problems.search.count: 0 is too few")]
+    await trainer.backend.launch(Job("r", "arm", "module", RECIPE, 1))
+    trainer.backend.faults = [AWAY] * 3
+    async with trainer.life() as controller:
+        await controller.create("r", YAML, "ada")
+        run = await ended(controller, "r")
+    assert (run.state, run.error) == (run_pb2.RUN_STATE_FAILED, "problems.search.count: 0 is too few")
+    assert trainer.backend.at_work == []
+
+
+async def test_a_cancel_is_carried_through_although_jobs_and_store_are_away(trainer: Trainer, store: Store) -> None:
+    """Their places are asked until they answer, and meanwhile the run can be looked at; then it is CANCELLED."""
+    async with trainer.life() as controller:
+        await controller.create("r", YAML, "ada")
+        await trainer.backend.launch(Job("r", "arm", "module", RECIPE, 1))
+        trainer.backend.faults, store.on["cancelled"] = [AWAY] * 3, store.fails
+        trainer.backend.may_end.clear()
+        call = asyncio.create_task(controller.cancel("r", "grace"))
+        await until(lambda: bool(trainer.backend.ending))
+        assert (await asyncio.wait_for(controller.record("r"), 60)).run.state == run_pb2.RUN_STATE_RUNNING
+        trainer.backend.may_end.set()
+        run = await asyncio.wait_for(call, 60)
+    assert (run.state, trainer.backend.at_work) == (run_pb2.RUN_STATE_CANCELLED, [])
+
+
+async def test_a_cancel_that_cannot_finish_lets_the_trainer_drain(trainer: Trainer) -> None:
+    """Its caller is told to ask again, and the run is as it was for the next trainer."""
+    async with trainer.life() as controller:
+        await controller.create("r", YAML, "ada")
+        trainer.backend.faults = [AWAY] * 1_000_000
+        call = asyncio.create_task(controller.cancel("r", "grace"))
+        await until(lambda: len(trainer.backend.faults) < 1_000_000)
+        trainer.drain.set()
+        with pytest.raises(UnavailableError, match="away"):
+            await asyncio.wait_for(call, 60)
+    assert trainer.told("r")[-1] != "ended"
 
 
 async def test_a_run_begins_although_its_caller_leaves(trainer: Trainer, store: Store) -> None:

@@ -22,7 +22,7 @@ YAML = yaml.safe_dump(RECIPE.model_dump(mode="json"))
 
 
 class Backend:
-    """Jobs run until they are cancelled, and end once they `may_end`."""
+    """Jobs run until they are cancelled, and end once they `may_end`; `faults` are raised when it is asked for jobs."""
 
     def __init__(self) -> None:
         self.at_work: list[JobHandle] = []
@@ -30,6 +30,7 @@ class Backend:
         self.may_end = asyncio.Event()
         self.may_end.set()
         self.reason = ""
+        self.faults: list[Exception] = []
 
     async def launch(self, job: Job) -> None:
         if job.handle not in self.at_work:
@@ -47,6 +48,8 @@ class Backend:
         self.at_work.remove(handle)
 
     async def running(self) -> list[JobHandle]:
+        if self.faults:
+            raise self.faults.pop()
         return list(self.at_work)
 
 
