@@ -114,11 +114,12 @@ class RunResources:
         if "recipeHash" not in resource.get("status", {}):
             await self._hold(resource, [*_others(resource), FINALIZER])
             try:
-                await self.controller.create(name, resource["spec"]["recipe"], by=self._by(name))
+                created = await self.controller.create(name, resource["spec"]["recipe"], by=self._by(name))
             except (InvalidInputError, ConflictError) as error:
                 await self._tell(name, {"state": "Refused", "message": str(error)})
                 await self._hold(resource, _others(resource))
                 return
+            resource.setdefault("status", {})["recipeHash"] = created.recipe_hash  # whatever fails now
         record = await self.controller.record(name)
         told = resource.get("status", {})
         async for run in record.watch(drain):

@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 import yaml
 
 from retrograde.runtime.errors import NotFoundError, UnavailableError
 from retrograde.v1 import run_pb2
 from services.trainer.controller import Controller
+from services.trainer.kubernetes import run_resources
 from services.trainer.kubernetes.api import ExpiredError, KubernetesApi
 from services.trainer.kubernetes.run_resources import FINALIZER, RunResources, status_of
 from tests.unit.trainer.fake_api import FakeApi
@@ -138,6 +140,22 @@ async def test_a_watch_that_expired_is_begun_anew() -> None:
         api.faults["patch"] = [UnavailableError("away")]
         trainer.stages[0].go.set()
         await until(is_so(lambda: resource(api, "unseen")["status"]["stage"] == "two"))
+
+
+async def test_a_run_that_was_cancelled_stays_so_although_its_status_cannot_be_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An API server that is away at the end is told later; the run is not begun again for it."""
+    monkeypatch.setattr(run_resources, "_PAUSE_SECONDS", 0.01)
+    trainer, api = Trainer(), FakeApi()
+    async with trainer.life() as controller, carried_out(api, controller):
+        apply(api, "lab-1")
+        await until(is_so(lambda: state(api, "lab-1") == "Running"))
+        api.faults["patch"] = [UnavailableError("away")] * 3
+        await controller.cancel("lab-1", by="ada")
+        await until(is_so(lambda: resource(api, "lab-1")["metadata"]["finalizers"] == []))
+        assert state(api, "lab-1") == "Cancelled"
+    assert "continued" not in trainer.told("lab-1")
 
 
 class Deaf(queue.SimpleQueue[Any]):
