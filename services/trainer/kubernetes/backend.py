@@ -1,7 +1,7 @@
 """LaunchBackend in a cluster: a Job or JobSet for each job, found again by its labels.
 
 launch   the Job, unless it is at work; then its ConfigMap and Service, whichever is missing. One that has ended is
-         deleted first, and its pods are waited for: two of a job never run.
+         deleted first, and its pods are waited for, whoever deleted it: two of a job never run.
 cancel   deletes the Job, and returns once its pods are gone: the kubelet ends them, by force after the grace that
          the template gives them
 """
@@ -30,6 +30,7 @@ from services.trainer.kubernetes.template import CONTAINER, PodTemplate
 from services.trainer.launch import Job, JobHandle, JobState, JobStatus
 
 _LOOK_EVERY_SECONDS = 0.5
+_ENDED = ("Succeeded", "Failed")
 JOBSETS = "/apis/jobset.x-k8s.io/v1alpha2"
 
 
@@ -71,11 +72,17 @@ class KubernetesBackend:
     async def launch(self, job: Job) -> None:
         """See LaunchBackend."""
         manifest = self.kind.make(job, self.settings, self.template)
+        left = await self._pods_left(job.handle)  # asked for first: a Job that is made meanwhile has none
         found = await self._get(job.handle)
         if found and (has_ended(found) or "deletionTimestamp" in found["metadata"]):
             await self._delete(job.handle, found)
-            found = None
-        owner = await in_thread(self._create, self._jobs, manifest) if found is None else found
+            await self.launch(job)
+            return
+        if left and not found:  # somebody deleted their Job
+            raise UnavailableError(
+                f"pods of an earlier job {job.name} do not end; they and their nodes: {_nodes(left)}"
+            )
+        owner = found or await in_thread(self._create, self._jobs, manifest)
         await in_thread(self._create, self._core("configmaps"), config_map(job, owner))
         if needs_service(manifest):
             await in_thread(self._create, self._core("services"), service(owner, self.settings.rendezvous_port))
@@ -134,14 +141,16 @@ class KubernetesBackend:
         try:
             await asyncio.wait_for(self._gone(handle, uid), self.settings.end_seconds)
         except TimeoutError as error:
-            nodes = {pod["metadata"]["name"]: pod["spec"].get("nodeName", "") for pod in await self._pods(handle)}
-            raise UnavailableError(f"job {handle.name} does not end; pods and their nodes: {nodes}") from error
+            left = _nodes(await self._pods(handle))
+            raise UnavailableError(f"job {handle.name} does not end; pods and their nodes: {left}") from error
 
     async def _gone(self, handle: JobHandle, uid: str) -> None:
         while True:
             found = await self._get(handle)
-            if found is None or found["metadata"]["uid"] != uid:
+            if found is None and not await self._pods_left(handle):
                 return
+            if found is not None and found["metadata"]["uid"] != uid:
+                return  # another was made meanwhile, and the pods are its own
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
 
     async def _get(self, handle: JobHandle) -> Object | None:
@@ -155,6 +164,9 @@ class KubernetesBackend:
         items: list[Object] = pods["items"]
         return items
 
+    async def _pods_left(self, handle: JobHandle) -> list[Object]:
+        return [pod for pod in await self._pods(handle) if pod["status"].get("phase") not in _ENDED]
+
     def _pods_of(self, handle: JobHandle) -> str:
         return f"{self.kind.pod_label}={object_name(handle, self.template.instance)}"
 
@@ -167,6 +179,10 @@ class KubernetesBackend:
 
     def _core(self, rest: str) -> str:
         return f"/api/v1/namespaces/{self.namespace}/{rest}"
+
+
+def _nodes(pods: list[Object]) -> dict[str, str]:
+    return {pod["metadata"]["name"]: pod["spec"].get("nodeName", "") for pod in pods}
 
 
 def _owners(thing: Object) -> list[str]:

@@ -134,6 +134,27 @@ async def test_what_belongs_to_an_earlier_job_is_waited_for() -> None:
         await backend(api).launch(job())
 
 
+@pytest.mark.parametrize("is_deleted_before", [True, False], ids=["deleted before", "deleted while it is waited for"])
+async def test_pods_that_outlive_their_job_are_waited_for(*, is_deleted_before: bool) -> None:
+    """Somebody deleted the Job and left its pods: no other is made before they have ended, and they are named."""
+    api = FakeApi()
+    await backend(api).launch(job())
+    pod(api, 0, phase="Running")
+    (old,) = api.names("jobs")
+    if is_deleted_before:
+        del api.objects[f"{JOBS}/{old}"]
+    else:
+        ends(api, "Failed")
+    with pytest.raises(UnavailableError, match=rf"job astro_rl do(es)? not end; .*{{'{old}-0': 'node-1'}}"):
+        await backend(api, end_seconds=0.01).launch(job())
+    assert api.names("jobs") == []
+    api.patch(f"{PODS}/{old}-0", {"status": {"phase": "Failed"}})
+    for path in [path for path in api.objects if PODS not in path]:
+        del api.objects[path]  # the garbage collector's part
+    await backend(api).launch(job())
+    assert api.names("jobs") == [old]
+
+
 FIRST = terminated(1, "05")
 
 
