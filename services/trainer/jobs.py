@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from retrograde.runtime import metrics
-from retrograde.runtime.errors import InvalidInputError, RetrogradeError
+from retrograde.runtime.errors import InvalidInputError, RetrogradeError, UnavailableError
 from retrograde.runtime.logs import get_logger
 from retrograde.v1 import run_pb2
 from services.trainer.launch import Job, JobHandle, JobState, JobStatus, LaunchBackend
 
+T = TypeVar("T")
 Tell = Callable[[run_pb2.RunEvent], Awaitable[None]]
 
 _log = get_logger(__name__)
@@ -43,10 +45,11 @@ async def run_job(backend: LaunchBackend, job: Job, attempts: int, tell: Tell) -
         if status.state is JobState.SUCCEEDED:
             return
         if status.state is JobState.REFUSED:
-            raise InvalidInputError(f"job {job.name} refused its input: {await backend.tail(job.handle, 1)}")
+            words = await _patiently(lambda: backend.tail(job.handle, 1))
+            raise InvalidInputError(f"job {job.name} refused its input: {words}")
         _log.warning("job ended", job=job.name, reason=status.reason, attempt=attempt, log=status.log)
         await asyncio.sleep(_PAUSE_SECONDS * attempt)
-    words = await backend.tail(job.handle, _LAST_LINES)
+    words = await _patiently(lambda: backend.tail(job.handle, _LAST_LINES))
     raise JobFailedError(
         f"job {job.name} failed {attempts} times, last by {status.reason}; {status.log} ends:\n{words}"
     )
@@ -77,7 +80,17 @@ async def _attempt(backend: LaunchBackend, job: Job, attempt: int, tell: Tell) -
 
 async def _ended(backend: LaunchBackend, handle: JobHandle) -> JobStatus:
     while True:
-        status = await backend.status(handle)
+        status = await _patiently(lambda: backend.status(handle))
         if status.state is not JobState.RUNNING:
             return status
         await asyncio.sleep(_LOOK_EVERY_SECONDS)
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """The answer about a job that was started; to give up here would be to count its starts anew."""
+    while True:
+        try:
+            return await ask()
+        except UnavailableError as error:
+            _log.warning("the jobs' place does not answer", reason=str(error))
+            await asyncio.sleep(_PAUSE_SECONDS)

@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from retrograde.runtime.errors import ConflictError, InvalidInputError, UnavailableError
+from retrograde.v1 import run_pb2
 from services.trainer.jobs import run_job
 from services.trainer.kubernetes.api import KubernetesApi
 from services.trainer.kubernetes.backend import INDEXED, JOBSET, JOBSETS, KubernetesBackend, chosen_kind
@@ -270,6 +271,19 @@ async def test_a_refusal_ends_the_stage_with_its_words() -> None:
         await run_job(backend(api), job(), 3, told)
 
 
+async def test_an_api_server_that_leaves_does_not_begin_a_job_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked again how the job stands, and for its last words: one start is one attempt, told once."""
+    monkeypatch.setattr("services.trainer.jobs._PAUSE_SECONDS", 0.01)
+    events: list[str | None] = []
+
+    async def tell(event: run_pb2.RunEvent) -> None:
+        events.append(event.WhichOneof("happened"))
+
+    with pytest.raises(InvalidInputError, match="too small"):
+        await run_job(backend(LeavesAfterTheLaunch()), job(), 3, tell)
+    assert events == ["job_started", "job_ended"]
+
+
 async def told(_event: object) -> None:
     """Nobody listens."""
 
@@ -284,6 +298,19 @@ class RefusesAtOnce(FakeApi):
             self.texts[f"{PODS}/{self.names('pods')[0]}/log"] = "sft.max_tokens: too small\n"
             ends(self, "Failed", "PodFailurePolicy")
         return made
+
+
+class LeavesAfterTheLaunch(RefusesAtOnce):
+    """Of three questions about the job that it has the first is not answered."""
+
+    num_asked = 0
+
+    def get(self, path: str, **query: str) -> dict[str, Any]:
+        if self.names("services"):
+            self.num_asked += 1
+            if self.num_asked % 3 == 1:
+                raise UnavailableError("away")
+        return super().get(path, **query)
 
 
 @pytest.mark.parametrize(
