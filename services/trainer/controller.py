@@ -45,6 +45,7 @@ from services.trainer.settings import TrainerSettings
 from services.trainer.stages.plan import plan
 from services.trainer.stages.search import weights_of
 from services.trainer.stages.stage import RunContext, Stage
+from services.trainer.stages.training import publishes
 from services.trainer.turns import PolicyTurns
 from services.trainer.waiting import either, patiently, tell_wait
 
@@ -298,8 +299,19 @@ class Controller:
         weights = await patiently(lambda: in_thread(weights_of, context.store, key), state, record)
         if self._turns.must_wait(weights):
             await tell_wait(record, state, "another run's weights are served")
-        async with self._turns.hold(weights):
-            await _work(stage, state, context, record)
+
+        async def in_turn() -> None:
+            async with self._turns.hold(weights):
+                await self._check_pool(record.run.id)
+                await _work(stage, state, context, record)
+
+        await patiently(in_turn, state, record)
+
+    async def _check_pool(self, run_id: str) -> None:
+        """Raises UnavailableError while another run's job publishes to the pool: jobs outlive their stage's turn."""
+        for handle in await self.backend.running():
+            if handle.run_id != run_id and publishes(handle):
+                raise UnavailableError(f"another run's job has the inference pool: {handle.name} of {handle.run_id}")
 
 
 async def _work(stage: Stage, state: run_pb2.Stage, context: RunContext, record: RunRecord) -> None:

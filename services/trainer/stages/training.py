@@ -14,7 +14,7 @@ from retrograde.core.settings import RlSettings
 from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.errors import InvalidInputError, UnavailableError
 from services.trainer.jobs import run_job
-from services.trainer.launch import Job, JobState
+from services.trainer.launch import Job, JobHandle, JobState
 from services.trainer.stages.job_gauges import hide, show
 from services.trainer.stages.stage import Progress, RunContext
 
@@ -126,6 +126,11 @@ class RlStage:
             tracking=context.settings.tracking.model_dump(mode="json"),
             tracing=context.settings.tracing.model_dump(mode="json"),
         )
+
+
+def publishes(handle: JobHandle) -> bool:
+    """Whether it is the job of an RlStage, which has the inference pool serve what it learns."""
+    return handle.name.endswith("_rl")
 
 
 async def _run_job(context: RunContext, job: Job, progress: Progress, total: int = 0) -> Cost:

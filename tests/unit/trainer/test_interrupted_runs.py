@@ -14,7 +14,8 @@ from retrograde.v1 import run_pb2
 from retrograde.v1 import trainer_service_pb2 as pb
 from services.trainer import controller as controllers
 from services.trainer import runs, waiting
-from services.trainer.launch import Job
+from services.trainer.history import History
+from services.trainer.launch import Job, JobHandle
 from services.trainer.servicer import TrainerServicer
 from services.trainer.stages.stage import Progress, RunContext
 from tests.unit.search.search_fakes import RECIPE, MemoryStore
@@ -132,6 +133,24 @@ async def test_a_cancel_that_cannot_finish_lets_the_trainer_drain(trainer: Train
         with pytest.raises(UnavailableError, match="away"):
             await asyncio.wait_for(call, 60)
     assert trainer.told("r")[-1] != "ended"
+
+
+async def test_no_weights_are_served_while_another_runs_job_publishes_its_own(trainer: Trainer) -> None:
+    """That job outlived its trainer: whoever comes first lets its run go before, and goes on once it has ended."""
+    trainer.stages[0].go.set()
+    await trainer.backend.launch(Job("z", "astro_rl", "module", RECIPE, 1))
+    async with trainer.life() as controller:
+        await controller.create("a", YAML, "ada")
+        await until(lambda: "stage_waits" in trainer.told("a"))
+        await controller.create("z", YAML, "ada")
+        await until(lambda: trainer.stages[1].at_work == {"z"})
+        trainer.stages[1].go.set()
+        await ended(controller, "z")
+        assert trainer.stages[1].begun == ["z"]
+        await trainer.backend.cancel(JobHandle("z", "astro_rl"))
+        assert (await ended(controller, "a")).state == run_pb2.RUN_STATE_SUCCEEDED
+    (waits,) = [event.stage_waits for event in History(trainer.store, "a").read() if event.HasField("stage_waits")]
+    assert waits.reason == "another run's job has the inference pool: astro_rl of z"
 
 
 async def test_a_run_begins_although_its_caller_leaves(trainer: Trainer, store: Store) -> None:
