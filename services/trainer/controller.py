@@ -40,7 +40,7 @@ from services.trainer.fence import Fence
 from services.trainer.history import History
 from services.trainer.jobs import end_jobs
 from services.trainer.launch import LaunchBackend
-from services.trainer.runs import ENDED, RunRecord, list_runs, load_run
+from services.trainer.runs import ENDED, RunRecord, list_runs, load_run, unsettled
 from services.trainer.settings import TrainerSettings
 from services.trainer.stages.plan import plan
 from services.trainer.stages.search import weights_of
@@ -203,9 +203,8 @@ class Controller:
             if not self._has_begun.is_set():
                 await in_thread(self._fence.begin)
                 self._has_begun.set()
-            for run in await in_thread(lambda: list(list_runs(self.store))):
-                if run.state not in ENDED:
-                    await self._take_up(run.id)
+            for run_id in await in_thread(unsettled, self.store):
+                await self._take_up(run_id)
         except UnavailableError as error:
             _log.warning("the store is away; its runs wait", reason=str(error))
             return False

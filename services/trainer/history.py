@@ -62,8 +62,13 @@ class _Name(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> _Name:
-        number, _, life = text.removesuffix(".pb").partition("-")
-        return cls(int(number), life if "-" in life else "", text)
+        life = text.removesuffix(".pb").partition("-")[2]
+        return cls(number_of(text), life if "-" in life else "", text)
+
+
+def number_of(name: str) -> int:
+    """Of the event whose object in the folder has that name."""
+    return int(name.removesuffix(".pb").partition("-")[0])
 
 
 def rebuilt(run_id: str, events: Iterable[run_pb2.RunEvent]) -> run_pb2.Run:

@@ -25,7 +25,7 @@ from retrograde.runtime.objects import ObjectStore
 from retrograde.v1 import run_pb2
 from retrograde.wire.convert import cost_to_proto
 from services.trainer.fence import Fence
-from services.trainer.history import History, rebuilt, stage_of, take_in
+from services.trainer.history import History, number_of, rebuilt, stage_of, take_in
 
 _OUTCOMES = {
     run_pb2.RUN_STATE_SUCCEEDED: "succeeded",
@@ -74,13 +74,30 @@ def load_run(store: ObjectStore, run_id: str) -> run_pb2.Run:
 
 
 def list_runs(store: ObjectStore) -> Iterator[run_pb2.Run]:
-    """Every stored run, also one whose trainer died right after its first event."""
-    paths = [key.split("/") for key in store.list("runs/")]
-    stored = {path[1] for path in paths if path[2:] == ["run.pb"]}
-    for run_id in sorted(stored):
-        yield run_pb2.Run.FromString(store.get(run_key(run_id)))
-    for run_id in sorted({path[1] for path in paths if path[2:3] == ["history"]} - stored):
-        yield load_run(store, run_id)
+    """Every stored run with what its history knows beyond it, also one whose trainer died right after an event."""
+    for run, is_behind in _as_stored(store):
+        yield load_run(store, run.id) if is_behind else run
+
+
+def unsettled(store: ObjectStore) -> list[str]:
+    """Runs that have not ended by their stored state, or whose history knows more than that."""
+    return [run.id for run, is_behind in _as_stored(store) if is_behind or run.state not in ENDED]
+
+
+def _as_stored(store: ObjectStore) -> Iterator[tuple[run_pb2.Run, bool]]:
+    """(state, whether its history goes beyond it)."""
+    stored: set[str] = set()
+    told: dict[str, int] = {}  # the last event's number
+    for key in store.list("runs/"):
+        _, run_id, *rest = key.split("/")
+        if rest == ["run.pb"]:
+            stored.add(run_id)
+        elif rest[:1] == ["history"]:
+            told[run_id] = max(told.get(run_id, 0), number_of(rest[-1]))
+    for run_id in sorted(stored | told.keys()):
+        data = store.get(run_key(run_id)) if run_id in stored else b""
+        run = run_pb2.Run.FromString(data) if data else run_pb2.Run(id=run_id)
+        yield run, run.num_events < told.get(run_id, 0)
 
 
 @dataclass(slots=True)

@@ -81,6 +81,18 @@ async def test_a_run_is_listed_from_its_first_event_on() -> None:
     assert list(list_runs(store)) == [record.run]
 
 
+async def test_a_run_is_listed_as_its_history_left_it() -> None:
+    """A trainer that died between "continued" and run.pb: the next one finds the run at work, and goes on with it."""
+    store = MemoryStore()
+    record = RunRecord(store, run_pb2.Run(id="r"))
+    await record.create(CREATED, "ada")
+    await record.end(run_pb2.RUN_STATE_FAILED, "out of luck")
+    failed = store.get(run_key("r"))
+    await record.tell(CONTINUED, "ada")
+    store.put(run_key("r"), failed)
+    assert list(list_runs(store)) == [record.run]
+
+
 async def test_no_object_of_the_history_is_written_twice() -> None:
     """Two trainers that take one run for theirs do not overwrite what the other has told."""
     store = MemoryStore()

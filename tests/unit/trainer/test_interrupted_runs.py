@@ -222,6 +222,20 @@ async def test_an_end_that_the_state_missed_is_stored_at_the_start(trainer: Trai
     assert run.id == "r"
 
 
+async def test_a_run_goes_on_whose_state_missed_that_it_was_continued(trainer: Trainer, store: Store) -> None:
+    """The trainer died between "continued" and run.pb: the next one works on."""
+    async with trainer.life() as controller:
+        await controller.create("r", YAML, "ada")
+        await controller.cancel("r", "grace")
+        cancelled = store.get("runs/r/run.pb")
+        await controller.create("r", YAML, "ada")
+        await until(lambda: trainer.stages[0].at_work == {"r"})
+    store.put("runs/r/run.pb", cancelled)
+    begun = len(trainer.stages[0].begun)
+    async with trainer.life():
+        await until(lambda: len(trainer.stages[0].begun) > begun)
+
+
 async def test_a_watcher_is_sent_away_when_the_trainer_drains(trainer: Trainer) -> None:
     """It has seen the run at work, and is told to watch again."""
     seen: list[int] = []
