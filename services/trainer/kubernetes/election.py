@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from retrograde.runtime.blocking import OneThread
-from retrograde.runtime.errors import ConflictError, NotFoundError, UnavailableError
+from retrograde.runtime.errors import ConflictError, NotFoundError, RetrogradeError, UnavailableError
 from retrograde.runtime.logs import get_logger
 from services.trainer.kubernetes.api import KubernetesApi, Object
 
@@ -71,20 +71,26 @@ class Election:
     async def _renew(self) -> None:
         while True:
             await self.sleep(self.seconds / _RENEWALS)
-            if await self._try():
-                continue
-            if self._holder_is_other() or self.clock() - self._renewed_at > self.seconds * 2 / 3:
+            if await self._is_lost():
                 _log.error("the lease is lost; this process ends", lease=self.lease, holder=self._seen[0])
                 self.leads = False
                 self.lost()
                 return
+
+    async def _is_lost(self) -> bool:
+        """Whether another holds the lease, or it was not renewed in time: a call under way is not waited for longer."""
+        try:
+            async with asyncio.timeout(self._renewed_at + self.seconds * 2 / 3 - self.clock()):
+                return not await self._try() and self._holder_is_other()
+        except TimeoutError:
+            return True
 
     async def _try(self) -> bool:
         """Takes or renews the lease if that can be; says whether it could."""
         began = self.clock()
         try:
             self.leads = await self._thread.run(self._take)
-        except (ConflictError, UnavailableError) as error:  # somebody was quicker, or the API server is away
+        except (RetrogradeError, ValueError) as error:  # somebody was quicker, the API server is away, or it is no such
             _log.warning("the lease could not be taken or renewed", lease=self.lease, reason=str(error))
             return False
         if self.leads:

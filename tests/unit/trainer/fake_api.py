@@ -22,7 +22,7 @@ class FakeApi:
         self.objects: dict[str, Object] = {}
         self.texts: dict[str, str] = {}
         self.calls: list[tuple[str, str]] = []
-        self.faults: dict[str, list[RetrogradeError]] = {}
+        self.faults: dict[str, list[Exception]] = {}
         self.events: queue.SimpleQueue[Object | RetrogradeError | None] = queue.SimpleQueue()
         self.deletes_at_once = True
         self._numbers = itertools.count(1)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable
-from typing import cast
+from typing import Any, cast
 
-from retrograde.runtime.errors import ConflictError, UnavailableError
+import pytest
+
+from retrograde.runtime.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from services.trainer.kubernetes.api import KubernetesApi
 from services.trainer.kubernetes.election import LEADER, Election
 from tests.unit.trainer.fake_api import FakeApi
@@ -38,14 +41,14 @@ class Clock:
 class Candidate:
     """A trainer that wants to lead."""
 
-    def __init__(self, api: FakeApi, name: str) -> None:
+    def __init__(self, api: FakeApi, name: str, seconds: float) -> None:
         self.clock, self.drain, self.lost, self.led = Clock(), asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.election = Election(
             api=cast("KubernetesApi", api),
             namespace="lab",
             lease="trainer",
             identity=name,
-            seconds=15.0,
+            seconds=seconds,
             lost=self.lost.set,
             pod=name,
             clock=self.clock,
@@ -64,8 +67,8 @@ class Candidate:
 
 
 @contextlib.asynccontextmanager
-async def candidate(api: FakeApi, name: str) -> AsyncIterator[Candidate]:
-    each = Candidate(api, name)
+async def candidate(api: FakeApi, name: str, seconds: float = 15.0) -> AsyncIterator[Candidate]:
+    each = Candidate(api, name, seconds)
     try:
         yield each
     finally:
@@ -126,6 +129,46 @@ async def test_a_leader_without_an_api_server_gives_up_before_others_take_over()
         await asyncio.wait_for(first.lost.wait(), 60)
         assert first.clock.now - began <= 15
         assert not first.election.leads
+
+
+async def test_a_leader_whose_call_is_not_answered_does_not_wait_for_it() -> None:
+    """Its time is over while the call is under way: it is lost then, not when the call ends."""
+    api = Hangs()
+    async with candidate(api, "a", seconds=0.3) as first:
+        await first.leads()
+        first.clock.waits_for = api.hangs.is_set  # no renewal before
+        api.hangs.set()
+        try:
+            await asyncio.wait_for(first.lost.wait(), 60)
+            assert not api.answers.is_set()
+        finally:
+            api.answers.set()
+
+
+class Hangs(FakeApi):
+    """It answers at once until it `hangs`, and then once it `answers`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hangs, self.answers = threading.Event(), threading.Event()
+
+    def get(self, path: str, **query: str) -> dict[str, Any]:
+        if self.hangs.is_set():
+            self.answers.wait(60)
+        return super().get(path, **query)
+
+
+@pytest.mark.parametrize(
+    "error", [NotFoundError("deleted meanwhile"), InvalidInputError("no such lease"), ValueError("a proxy's HTML")]
+)
+async def test_a_leader_tries_again_whatever_it_is_answered(error: Exception) -> None:
+    """An answer that nobody foresaw does not end the renewals."""
+    api = FakeApi()
+    async with candidate(api, "a") as first:
+        await first.leads()
+        api.faults["replace"] = [error]
+        await until_asked(api, 8)
+        assert (api.faults["replace"], first.election.leads, first.lost.is_set()) == ([], True, False)
 
 
 async def test_a_leader_whose_lease_was_taken_is_lost_at_once() -> None:
