@@ -15,12 +15,15 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from retrograde.recipe.recipe import RecipeError, parse_recipe
 from retrograde.runtime.blocking import OneThread, in_thread
 from retrograde.runtime.errors import ConflictError, InvalidInputError, NotFoundError, RetrogradeError, UnavailableError
 from retrograde.runtime.logs import get_logger
 from retrograde.v1 import run_pb2
 from services.trainer.controller import Controller
 from services.trainer.kubernetes.api import ExpiredError, KubernetesApi, Object
+from services.trainer.runs import ENDED
+from services.trainer.waiting import either
 
 FINALIZER = "retrograde.dev/cancel"
 _GROUP = "/apis/retrograde.dev/v1alpha1"
@@ -44,30 +47,30 @@ class RunResources:
         with OneThread("watch-runs") as thread:
             watching = asyncio.create_task(self._watch(thread, drain))
             await drain.wait()
-            watching.cancel()
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(watching, *self._tasks.values(), return_exceptions=True)
 
     async def _watch(self, thread: OneThread, drain: asyncio.Event) -> None:
-        while True:
+        """Until drain; its call under way is waited for, so that leaving the thread holds up nobody."""
+        while not drain.is_set():
             try:
                 listed = await thread.run(self.api.get, self._runs)
                 self._take_up(listed["items"], drain)
                 version = listed["metadata"]["resourceVersion"]
-                while True:
+                while not drain.is_set():
                     version = await self._watch_from(thread, version, drain)
             except ExpiredError:
                 _log.info("Run resources are listed again")
             except NotFoundError:
                 _log.warning("the API server knows no Run resources; install the chart's CRD to use them")
-                await asyncio.sleep(_UNINSTALLED_SECONDS)
+                await either(drain, _UNINSTALLED_SECONDS)
             except RetrogradeError as error:
                 _log.warning("Run resources are not watched", reason=str(error))
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await either(drain, _PAUSE_SECONDS)
             except Exception:  # noqa: BLE001  runs that were not applied go on, and this may pass
                 _log.exception("fault of the watch of Run resources")
-                await asyncio.sleep(_PAUSE_SECONDS)
+                await either(drain, _PAUSE_SECONDS)
 
     async def _watch_from(self, thread: OneThread, version: str, drain: asyncio.Event) -> str:
         """Takes up what changes until the server ends the watch; returns the version up to which all was seen."""
@@ -121,6 +124,8 @@ class RunResources:
                 return
             resource.setdefault("status", {})["recipeHash"] = created.recipe_hash  # whatever fails now
         record = await self.controller.record(name)
+        if record.run.state not in ENDED:  # it may have gone on since the resource was let go
+            await self._hold(resource, [*_others(resource), FINALIZER])
         told = resource.get("status", {})
         async for run in record.watch(drain):
             status = status_of(run)
@@ -138,7 +143,7 @@ class RunResources:
             await asyncio.wait({beginning})
         with contextlib.suppress(NotFoundError):
             record = await self.controller.record(name)
-            if record.run.recipe_yaml == resource["spec"]["recipe"]:
+            if record.run.recipe_hash == _recipe_hash(resource):
                 await self.controller.cancel(name, by=self._by(name))
         await self._hold(resource, _others(resource))
 
@@ -178,6 +183,17 @@ def status_of(run: run_pb2.Run) -> Object:
 
 def _given(status: Object) -> Object:
     return {key: value for key, value in status.items() if value is not None}
+
+
+def _recipe_hash(resource: Object) -> str:
+    """Of the run that is its own, "" where there is none: the same recipe may be written in other words."""
+    told = resource.get("status", {}).get("recipeHash")
+    if told:
+        return str(told)
+    try:
+        return parse_recipe(resource["spec"]["recipe"]).hash
+    except RecipeError:
+        return ""
 
 
 def _others(resource: Object) -> list[str]:

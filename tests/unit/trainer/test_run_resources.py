@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from services.trainer.controller import Controller
 from services.trainer.kubernetes import run_resources
 from services.trainer.kubernetes.api import ExpiredError, KubernetesApi
 from services.trainer.kubernetes.run_resources import FINALIZER, RunResources, status_of
-from tests.unit.trainer.fake_api import FakeApi
+from tests.unit.trainer.fake_api import FakeApi, Object
 from tests.unit.trainer.trainer_fakes import YAML, Trainer, until
 
 RUNS = "/apis/retrograde.dev/v1alpha1/namespaces/lab/runs"
@@ -47,6 +48,10 @@ def resource(api: FakeApi, name: str) -> dict[str, Any]:
 
 def state(api: FakeApi, name: str) -> str:
     return str(resource(api, name).get("status", {}).get("state"))
+
+
+def finalizers(api: FakeApi, name: str) -> list[str]:
+    return list(resource(api, name)["metadata"]["finalizers"])
 
 
 def is_so(condition: Callable[[], object]) -> Callable[[], bool]:
@@ -86,6 +91,35 @@ async def test_a_deleted_run_is_cancelled() -> None:
         api.delete(f"{RUNS}/lab-1", resource(api, "lab-1")["metadata"]["uid"])
         await until(lambda: f"{RUNS}/lab-1" not in api.objects)
         assert (await controller.record("lab-1")).run.state == run_pb2.RUN_STATE_CANCELLED
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["status told", "status not told yet"])
+async def test_deleting_a_resource_cancels_the_run_of_its_recipe_in_other_words(*, is_told: bool) -> None:
+    """The run was submitted with the same recipe as another text: it is the resource's all the same."""
+    trainer, api = Trainer(), FakeApi()
+    async with trainer.life() as controller, carried_out(api, controller):
+        await controller.create("lab-1", YAML, by="somebody")
+        apply(api, "lab-1", "# a comment\n" + YAML)
+        await until(is_so(lambda: state(api, "lab-1") == "Running"))
+        if not is_told:
+            del resource(api, "lab-1")["status"]
+        api.delete(f"{RUNS}/lab-1", resource(api, "lab-1")["metadata"]["uid"])
+        await until(lambda: f"{RUNS}/lab-1" not in api.objects)
+        assert (await controller.record("lab-1")).run.state == run_pb2.RUN_STATE_CANCELLED
+
+
+async def test_a_resource_whose_run_went_on_without_it_holds_it_again() -> None:
+    """The run had failed and somebody continued it: looked at again, the resource is held until that ends."""
+    trainer, api = Trainer(), FakeApi()
+    trainer.stages[0].faults = [NotFoundError("no such object")]
+    async with trainer.life() as controller:
+        async with carried_out(api, controller):
+            apply(api, "lab-1")
+            await until(is_so(lambda: state(api, "lab-1") == "Failed" and not finalizers(api, "lab-1")))
+        await controller.create("lab-1", YAML, by="somebody")
+        async with carried_out(api, controller):
+            await until(is_so(lambda: state(api, "lab-1") == "Running"))
+            assert finalizers(api, "lab-1") == [FINALIZER]
 
 
 async def test_a_wrong_recipe_is_refused_in_the_status() -> None:
@@ -156,6 +190,29 @@ async def test_a_run_that_was_cancelled_stays_so_although_its_status_cannot_be_t
         await until(is_so(lambda: resource(api, "lab-1")["metadata"]["finalizers"] == []))
         assert state(api, "lab-1") == "Cancelled"
     assert "continued" not in trainer.told("lab-1")
+
+
+async def test_a_drain_does_not_stop_the_process_for_a_watch() -> None:
+    """While the API server holds the last watch, all others go on."""
+    trainer, api = Trainer(), Holds()
+    async with trainer.life() as controller, carried_out(api, controller):
+        await until(api.holds.is_set)
+        asyncio.get_running_loop().call_later(0.05, api.lets_go.set)  # after the drain, which begins here
+    assert api.has_let_go == {True}
+
+
+class Holds(FakeApi):
+    """A watch waits for somebody to let it go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.holds, self.lets_go = threading.Event(), threading.Event()
+        self.has_let_go: set[bool] = set()
+
+    def watch(self, path: str, resource_version: str, seconds: int) -> Iterator[Object]:
+        self.holds.set()
+        self.has_let_go.add(self.lets_go.wait(5))
+        yield from ()
 
 
 class Deaf(queue.SimpleQueue[Any]):
