@@ -21,7 +21,11 @@ class LaunchSettings(Settings):
     kubeconfig: str = Field("", description="Path of a kubeconfig; empty: the pod's service account.")
     pod_template: str = Field("", description="YAML file with the PodTemplateSpec of job pods; container: train.")
     queue: str = Field("", description="Kueue LocalQueue; jobs wait, suspended, until it admits them. Empty: none.")
-    ttl_seconds: int = Field(86_400, ge=0, description="How long a job that has ended is kept, with its logs.")
+    ttl_seconds: int = Field(
+        86_400,
+        ge=60,
+        description="How long a job that has ended is kept, with its logs; the trainer has to see its end.",
+    )
     processes_per_pod: int = Field(1, ge=1, description="Ranks in one pod, at most; on GPU nodes the pod's GPUs.")
     rendezvous_port: int = Field(29_400, ge=1024, le=65_535, description="Port of the first pod where ranks meet.")
     end_seconds: float = Field(

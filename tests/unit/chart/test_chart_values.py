@@ -35,6 +35,7 @@ MAY_BE_EMPTY = {"affinity", "parameters", "resources", "secretNames"}
         ({"networkPolicy": {"enabled": "yes"}}, "at '/networkPolicy/enabled': got string, want boolean"),
         ({"networkPolicy": {"ports": {"dns": []}}}, "at '/networkPolicy/ports/dns': minItems: got 0, want 1"),
         ({"inference": {"resources": {"limits": {"memory": "8GB"}}}}, "at '/inference/resources/limits/memory'"),
+        ({"job": {"ttlSeconds": 0}}, "at '/job/ttlSeconds': minimum: got 0, want 60"),
         ({"job": {"tolerations": [{"effect": "NoRun"}]}}, "at '/job/tolerations/0/effect': value must be one of"),
         ({"tls": {"secretNames": {"searhc": "x"}}}, "at '/tls/secretNames': additional properties 'searhc' not"),
         ({"search": {"nodeselector": {}}}, "at '/search': additional properties 'nodeselector' not allowed"),

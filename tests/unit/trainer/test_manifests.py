@@ -157,9 +157,13 @@ def test_label_values_are_valid(text: str, value: str) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"backend": "auto"}, "pod_template: backend auto needs"), ({"lease": "trainer"}, "lease: backend local has no")],
+    [
+        ({"backend": "auto"}, "pod_template: backend auto needs"),
+        ({"lease": "trainer"}, "lease: backend local has no"),
+        ({"ttl_seconds": 0}, "ttl_seconds\n.* greater than or equal to 60"),
+    ],
 )
-def test_settings_that_contradict_are_refused(changes: dict[str, Any], words: str) -> None:
-    """A backend of the cluster without a template, an election without an API server."""
+def test_settings_that_cannot_work_are_refused(changes: dict[str, Any], words: str) -> None:
+    """A backend without a template, an election without an API server, jobs gone before the trainer sees their end."""
     with pytest.raises(ValidationError, match=words):
         LaunchSettings(**changes)
