@@ -119,10 +119,10 @@ def parse_recipe(text: str, where: str = "recipe") -> Recipe:
     """The recipe in `text` (YAML). Raises RecipeError; `where` names the file in its messages."""
     try:
         return Recipe.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         raise RecipeError("\n".join(_fault(where, fault) for fault in error.errors())) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a 13th month, a list in a list in a list
+        raise RecipeError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -57,6 +57,13 @@ def test_text_that_is_no_yaml_is_named() -> None:
         parse_recipe("name: [", "r")
 
 
+@pytest.mark.parametrize("text", ["seed: 2026-13-45", "seed: " + "[" * 100_000], ids=["no such date", "too deep"])
+def test_text_that_yaml_cannot_take_is_named(text: str) -> None:
+    """Whatever it fails with: the recipe is wrong, not the program."""
+    with pytest.raises(RecipeError, match=r"^r: not YAML: "):
+        parse_recipe(text, "r")
+
+
 def test_any_setting_changes_the_hash() -> None:
     """Another recipe is another run."""
     assert parse_recipe(GOOD).hash == parse_recipe(GOOD).hash
