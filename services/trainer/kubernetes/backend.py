@@ -160,12 +160,17 @@ class KubernetesBackend:
             return None
 
     async def _pods(self, handle: JobHandle) -> list[Object]:
-        pods = await in_thread(self.api.get, self._core("pods"), labelSelector=self._pods_of(handle))
-        items: list[Object] = pods["items"]
-        return items
+        return await self._listed(self._pods_of(handle))
 
     async def _pods_left(self, handle: JobHandle) -> list[Object]:
-        return [pod for pod in await self._pods(handle) if pod["status"].get("phase") not in _ENDED]
+        """Those that have not ended, of whatever kind of job: the kind may have changed since they began."""
+        pods = await self._listed(selector(self.template.instance, handle))
+        return [pod for pod in pods if pod["status"].get("phase") not in _ENDED]
+
+    async def _listed(self, labels: str) -> list[Object]:
+        pods = await in_thread(self.api.get, self._core("pods"), labelSelector=labels)
+        items: list[Object] = pods["items"]
+        return items
 
     def _pods_of(self, handle: JobHandle) -> str:
         return f"{self.kind.pod_label}={object_name(handle, self.template.instance)}"

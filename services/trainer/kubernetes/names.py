@@ -45,9 +45,12 @@ def annotations_of(handle: JobHandle) -> dict[str, str]:
     return {RUN: handle.run_id, JOB: handle.name}
 
 
-def selector(instance: str) -> str:
-    """Of all jobs of one release's trainer."""
-    return f"{MANAGER}={_TRAINER}" + (f",{INSTANCE}={instance}" if instance else "")
+def selector(instance: str, handle: JobHandle | None = None) -> str:
+    """Of all jobs of one release's trainer, or of what belongs to one."""
+    labels = {MANAGER: _TRAINER, **(labels_of(handle) if handle else {})}
+    if instance:
+        labels[INSTANCE] = instance
+    return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
 def _hash(*texts: str) -> str:

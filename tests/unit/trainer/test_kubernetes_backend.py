@@ -51,9 +51,10 @@ def ends(api: FakeApi, kind: str, reason: str = "") -> None:
 def pod(api: FakeApi, index: int, **status: Any) -> None:
     """A pod of the job."""
     name = api.names("jobs")[0]
+    template = api.objects[f"{JOBS}/{name}"]["spec"]["template"]
     metadata = {
         "name": f"{name}-{index}",
-        "labels": {"batch.kubernetes.io/job-name": name},
+        "labels": {**template["metadata"]["labels"], "batch.kubernetes.io/job-name": name},
         "annotations": {"batch.kubernetes.io/job-completion-index": str(index)},
     }
     api.add(PODS, {"metadata": metadata, "spec": {"nodeName": "node-1"}, "status": status})
@@ -154,6 +155,17 @@ async def test_pods_that_outlive_their_job_are_waited_for(*, is_deleted_before: 
         del api.objects[path]  # the garbage collector's part
     await backend(api).launch(job())
     assert api.names("jobs") == [old]
+
+
+async def test_a_job_of_another_kind_is_not_made_beside_one_at_work() -> None:
+    """Jobs were chosen, then JobSets: the job at work is left alone, its pods are named, and no second one begins."""
+    api = FakeApi()
+    await backend(api).launch(job())
+    pod(api, 0, phase="Running")
+    other = KubernetesBackend(cast("KubernetesApi", api), JOBSET, backend(api).settings, TEMPLATE)
+    with pytest.raises(UnavailableError, match=r"pods of an earlier job astro_rl do not end; .*'node-1'"):
+        await other.launch(job())
+    assert (api.names("jobsets"), len(api.names("jobs"))) == ([], 1)
 
 
 FIRST = terminated(1, "05")
