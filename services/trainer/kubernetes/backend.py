@@ -78,14 +78,14 @@ class KubernetesBackend:
             await self._delete(job.handle, found)
             await self.launch(job)
             return
-        if left and not found:  # somebody deleted their Job
-            raise UnavailableError(
-                f"pods of an earlier job {job.name} do not end; they and their nodes: {_nodes(left)}"
-            )
-        owner = found or await in_thread(self._create, self._jobs, manifest)
-        await in_thread(self._create, self._core("configmaps"), config_map(job, owner))
+        if found is None:
+            if left:  # somebody deleted their Job, or it is of another kind
+                words = f"pods of an earlier job {job.name} do not end; they and their nodes: {_nodes(left)}"
+                raise UnavailableError(words)
+            found = await in_thread(self._create, self._jobs, manifest)
+        await in_thread(self._create, self._core("configmaps"), config_map(job, found))
         if needs_service(manifest):
-            await in_thread(self._create, self._core("services"), service(owner, self.settings.rendezvous_port))
+            await in_thread(self._create, self._core("services"), service(found, self.settings.rendezvous_port))
 
     async def status(self, handle: JobHandle) -> JobStatus:
         """See LaunchBackend; of a job at work `reason` says what it waits for."""
