@@ -40,6 +40,12 @@ class Cluster:
         found: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, "-ojson", *arguments))["items"]
         return found
 
+    def make_namespace(self, name: str, labels: Mapping[str, str]) -> None:
+        """A namespace that takes pods: only once it has its default account does the API server let them in."""
+        made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels)}}
+        self.kubectl("create", "-f-", given=json.dumps(made))
+        self.kubectl("wait", "--namespace", name, "--for=create", "serviceaccount/default", f"--timeout={SECONDS:.0f}s")
+
     def run(self, *command: str, given: str = "") -> str:
         """What a command writes that reads KUBECONFIG; it must succeed."""
         result = subprocess.run(

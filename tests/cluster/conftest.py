@@ -46,8 +46,7 @@ def namespace(control_plane: Cluster, foreign_kinds: None, helm_binary: str) -> 
         "pod-security.kubernetes.io/enforce": "restricted",
         "pod-security.kubernetes.io/enforce-version": "latest",
     }
-    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": enforced}}
-    control_plane.kubectl("create", "-f-", given=json.dumps(made))
+    control_plane.make_namespace(name, enforced)
     made = Namespace(control_plane, name, helm_binary)
     yield made
     made.helm("uninstall", name, "--ignore-not-found")

@@ -47,9 +47,7 @@ class Config(BaseModel):
 def lab(control_plane: Cluster) -> Iterator[str]:
     """A namespace that enforces PodSecurity restricted, deleted afterwards."""
     name = f"jobs-{next(_NUMBERS)}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    control_plane.kubectl("create", "-f-", given=json.dumps(made))
+    control_plane.make_namespace(name, {"pod-security.kubernetes.io/enforce": "restricted"})
     yield name
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
 

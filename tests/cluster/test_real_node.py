@@ -83,7 +83,8 @@ def installed(node: Cluster, helm_binary: str, tmp_path_factory: pytest.TempPath
     """Kafka, MinIO and the chart's CPU profile in a namespace that enforces `restricted`; all pods are Ready."""
     namespace = Namespace(node, NAME, helm_binary)
     enforced = {"pod-security.kubernetes.io/enforce": "restricted"}
-    for made in ({"kind": "Namespace", "metadata": {"name": NAME, "labels": enforced}}, *environment()):
+    node.make_namespace(NAME, enforced)
+    for made in environment():
         node.kubectl("create", "-f-", given=json.dumps({"apiVersion": "v1"} | made))
     namespace.kubectl("apply", "-k", str(ROOT / "k8s" / "dev"))
     values = tmp_path_factory.mktemp("values") / "values.yaml"

@@ -27,7 +27,7 @@ SECONDS = 300.0
 
 @pytest.fixture
 def lab(control_plane: Cluster) -> Iterator[str]:
-    control_plane.kubectl("create", "namespace", "trainers")
+    control_plane.make_namespace("trainers", {})
     yield "trainers"
     control_plane.kubectl("delete", "namespace", "trainers", "--wait=false")
 
