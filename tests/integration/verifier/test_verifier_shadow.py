@@ -22,7 +22,6 @@ from services.verifier.shadow import Shadow
 from tests.integration.verifier.bombs import BOMBS, GOOD
 from tests.integration.verifier.serving import children, serving
 
-pytest.importorskip("math_verify", reason="run `make setup`")
 HALF = Problem("p", "math", "Half of one?", r"\frac{1}{2}")
 
 
