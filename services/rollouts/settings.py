@@ -16,7 +16,9 @@ class RolloutsSettings(ServiceSettings):
     inference: Addresses = Field(
         description="The inference service: host:port of each replica, or dns:///name:port for all addresses of a name."
     )
-    verifier: str = Field(description="Address of the verifier service, host:port.")
+    verifier: str = Field(
+        description="host:port of the verifier service, or dns:///name:port: calls take turns among all its addresses."
+    )
     generation_seconds: float = Field(
         3600.0, gt=0, description="Longest wait for a group's samples, or for new weights while others end."
     )

@@ -13,7 +13,9 @@ class SearchServiceSettings(WorkerSettings):
     inference: Addresses = Field(
         description="The inference service: host:port of each replica, or dns:///name:port for all addresses of a name."
     )
-    verifier: Address = Field(description="host:port of the verifier service.")
+    verifier: Address = Field(
+        description="host:port of the verifier service, or dns:///name:port: calls take turns among all its addresses."
+    )
     max_trees: int = Field(64, ge=1, description="Trees of the problems topic searched at the same time.")
     deadline_seconds: float = Field(
         21600.0,

@@ -15,7 +15,9 @@ class TrainerSettings(ServiceSettings):
     inference: Addresses = Field(
         description="The inference service: host:port of each replica, or dns:///name:port for all addresses of a name."
     )
-    verifier: str = Field(description="Address of the verifier service, host:port.")
+    verifier: str = Field(
+        description="host:port of the verifier service, or dns:///name:port: calls take turns among all its addresses."
+    )
     rollouts: str = Field(description="Address of the rollouts service, host:port.")
     work_dir: str = Field(
         description="Scratch folder of the training jobs; of local ones logs and configurations, too. In a cluster it "

@@ -37,11 +37,16 @@ labels:
   {{- include "retrograde.labels" . | nindent 2 }}
 {{- end }}
 
-{{/* host:port of a component's Service; for inference, which is headless, of all its replicas. */}}
+{{/* Where callers of ours find a component: a name that stands for all its pods, where there may be several that serve. */}}
 {{- define "retrograde.address" -}}
 {{- $root := index . 0 -}}
-{{- if eq (index . 1) "inference" }}dns:///{{ end -}}
-{{ include "retrograde.name" . }}.{{ $root.Release.Namespace }}.svc:{{ $root.Values.ports.grpc }}
+{{- if not (has (index . 1) (list "rollouts" "trainer")) }}dns:///{{ end -}}
+{{ include "retrograde.podsName" . }}.{{ $root.Release.Namespace }}.svc:{{ $root.Values.ports.grpc }}
+{{- end }}
+
+{{/* The Service by which they do; that of inference is headless itself. */}}
+{{- define "retrograde.podsName" -}}
+{{ include "retrograde.name" . }}{{ if has (index . 1) (list "verifier" "search" "rewriter") }}-pods{{ end }}
 {{- end }}
 
 {{/* The certificate Secret of a component. */}}

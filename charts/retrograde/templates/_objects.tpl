@@ -27,6 +27,24 @@ spec:
     {{- end }}
 {{- end }}
 
+{{/*
+A second, headless Service, whose name has the addresses of all pods that are ready: a connection to the first one stays
+with a pod, and clients that know all of them let their calls take turns.
+*/}}
+{{- define "retrograde.pods" -}}
+{{- $root := index . 0 -}}
+apiVersion: v1
+kind: Service
+metadata:
+  {{- include "retrograde.metadata" (list $root (printf "%s-pods" (index . 1))) | nindent 2 }}
+spec:
+  clusterIP: None
+  selector:
+    {{- include "retrograde.selector" . | nindent 4 }}
+  ports:
+    - { name: grpc, port: {{ $root.Values.ports.grpc }}, targetPort: grpc, appProtocol: grpc }
+{{- end }}
+
 {{/* {it, leads, ports}: a Service for callers from outside, with the port that takes tokens and no other. */}}
 {{- define "retrograde.door" -}}
 {{- $root := index .it 0 -}}
@@ -126,7 +144,7 @@ calls (docs/security.md), the others where it is called.
 {{- define "retrograde.certificate" -}}
 {{- $root := index . 0 -}}
 {{- $manager := $root.Values.tls.certManager -}}
-{{- $service := printf "%s.%s" (include "retrograde.name" .) $root.Release.Namespace -}}
+{{- $names := list (include "retrograde.name" .) (include "retrograde.podsName" .) | uniq -}}
 apiVersion: cert-manager.io/v1
 kind: Certificate
 metadata:
@@ -135,10 +153,12 @@ spec:
   secretName: {{ include "retrograde.tlsSecret" . }}
   dnsNames:
     - {{ eq (index . 1) "test" | ternary "cli" (index . 1) }}.retrograde
-    - {{ include "retrograde.name" . }}
-    - {{ $service }}
-    - {{ $service }}.svc
-    - {{ $service }}.svc.cluster.local
+    {{- range $names }}
+    - {{ . }}
+    - {{ . }}.{{ $root.Release.Namespace }}
+    - {{ . }}.{{ $root.Release.Namespace }}.svc
+    - {{ . }}.{{ $root.Release.Namespace }}.svc.cluster.local
+    {{- end }}
     - localhost # kubectl port-forward
     {{- range (get $root.Values.doors (index . 1) | default dict).dnsNames }}
     - {{ . | quote }}

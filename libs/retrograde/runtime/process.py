@@ -57,6 +57,7 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.max_connection_age_ms", 60_000),  # its calls end where they are; the next look up who serves by then
 )
 _LAST_REPLIES_SECONDS = 0.5
 _CANCEL_SECONDS = 5.0

@@ -22,7 +22,7 @@ from google.protobuf.message import Message
 from retrograde.runtime import spans, tracing
 from retrograde.runtime.errors import BY_CODE, RetrogradeError, UnavailableError
 from retrograde.runtime.interceptors import PUSHBACK_KEY
-from retrograde.runtime.settings import is_loopback
+from retrograde.runtime.settings import DNS_PREFIX, is_loopback
 from retrograde.runtime.spans import Span
 from retrograde.runtime.tls import Identity, Shown
 from retrograde.runtime.tracing import Trace
@@ -39,6 +39,8 @@ _OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 ]
+_SEVERAL = ("dns:", "ipv4:", "ipv6:")
+_BY_TURNS = [("grpc.lb_policy_name", "round_robin"), ("grpc.dns_min_time_between_resolutions_ms", 1_000)]
 AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 """The service is not there, or ended the call as it left: ask again."""
 _FIRST_PAUSE_SECONDS = 0.1
@@ -74,20 +76,24 @@ def _rpc_of(message: Descriptor) -> tuple[str, str]:
 
 
 def open_channel(address: str, identity: Identity | None = None, name: str = "") -> grpc.aio.Channel:
-    """A channel to one address, with the limits and pings that all our clients use; in plaintext without `identity`.
+    """A channel with the limits and pings that all our clients use; in plaintext without `identity`.
+
+    `address` is host:port, or dns:///name:port, which stands for all addresses of the name: calls take turns among
+    those that answer. They are asked for again when a connection ends, which servers see to (runtime.process).
 
     The other side's certificate must be for `name`, by default the host of `address`, and signed by the identity's
     authority; where that names none, by one that the system trusts, or on loopback the channel is plaintext.
     """
+    options = [*_OPTIONS, *(_BY_TURNS if address.startswith(_SEVERAL) else [])]
     if identity is None:
-        return grpc.aio.insecure_channel(address, options=_OPTIONS)
-    options = [*_OPTIONS, *([("grpc.ssl_target_name_override", name)] if name else [])]
+        return grpc.aio.insecure_channel(address, options=options)
+    named = [*options, *([("grpc.ssl_target_name_override", name)] if name else [])]
 
     def open_(shown: Shown) -> grpc.aio.Channel:
-        if shown.authority is None and is_loopback(address.rpartition(":")[0]):
-            return grpc.aio.insecure_channel(address, options=_OPTIONS)
+        if shown.authority is None and is_loopback(address.removeprefix(DNS_PREFIX).rpartition(":")[0]):
+            return grpc.aio.insecure_channel(address, options=options)
         credentials = grpc.ssl_channel_credentials(shown.authority, *(shown.pair or ()))
-        return grpc.aio.secure_channel(address, credentials, options=options)
+        return grpc.aio.secure_channel(address, credentials, options=named)
 
     return RotatingChannel(open_, identity)
 

@@ -279,6 +279,27 @@ def test_inference_is_found_pod_by_pod() -> None:
     assert chart.settings("search")["inference"] == "dns:///r-inference.n.svc:50051"
 
 
+@pytest.mark.parametrize("component", ["verifier", "search", "rewriter"])
+def test_callers_find_all_replicas(component: str) -> None:
+    """A headless Service of its own has the addresses of all ready pods; metrics are not read through it once more."""
+    chart = profile("production")
+    pods, service = (chart.one("Service", name) for name in (f"{component}-pods", component))
+    assert (pods["spec"]["clusterIP"], pods["spec"]["selector"]) == ("None", service["spec"]["selector"])
+    assert "publishNotReadyAddresses" not in pods["spec"]
+    assert pods["spec"]["ports"] == service["spec"]["ports"][:1]
+    assert "clusterIP" not in service["spec"]  # which nobody may change in an upgrade
+    monitored = chart.one("ServiceMonitor", component)["spec"]["selector"]["matchLabels"]
+    assert not monitored.items() <= pods["metadata"]["labels"].items()
+
+
+def test_callers_of_ours_spread_their_calls() -> None:
+    """Whoever calls a service with several replicas is told a name that stands for all of them."""
+    for caller in ("search", "rewriter", "rollouts", "trainer"):
+        settings = profile("production").settings(caller)
+        assert settings["inference"] == "dns:///r-inference.n.svc:50051"
+        assert settings["verifier"] == "dns:///r-verifier-pods.n.svc:50051"
+
+
 def test_the_openai_door_is_opened_where_it_is_asked_for() -> None:
     """Its port is the container's, the Service's and the policy's, and it listens on the pod's address."""
     chart = rendered(**ALL_ON)

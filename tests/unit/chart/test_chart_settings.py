@@ -56,7 +56,7 @@ def test_a_service_accepts_its_settings(name: str, component: str) -> None:
     """In every profile, and it will listen where the chart sends its callers."""
     settings = read(component, profile(name).settings(component))
     if component == "test":
-        assert settings.address == "r-search.n.svc:50051"
+        assert settings.address == "dns:///r-search-pods.n.svc:50051"
     else:
         assert (settings.listen, settings.health_port, settings.metrics_port) == ("0.0.0.0:50051", 50052, 9090)
 

@@ -84,4 +84,4 @@ def test_names_follow_the_override() -> None:
     (config,) = [
         each for _, each in chart.objects if each["kind"] == "ConfigMap" and each["metadata"]["name"] == "astro-search"
     ]
-    assert "verifier: astro-verifier.n.svc:50051" in config["data"]["config.yaml"]
+    assert "verifier: dns:///astro-verifier-pods.n.svc:50051" in config["data"]["config.yaml"]
