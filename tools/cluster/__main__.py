@@ -38,13 +38,13 @@ def obtain_(parts: Annotated[list[str], typer.Argument(help=f"Of {', '.join(obta
 def up(*, folder: Folder = _FOLDER, node: Node = False, image: Images = []) -> None:  # noqa: B006 - typer reads it
     """Starts a cluster in the background and prints how it is reached."""
     arguments = ["--node"] * node + [word for path in image for word in ("--image", str(path.absolute()))]
-    typer.echo(json.dumps(keeper.up(folder.absolute(), arguments), indent=2))
+    typer.echo(json.dumps(keeper.keeper(folder.absolute()).up(arguments), indent=2))
 
 
 @app.command()
 def down(*, folder: Folder = _FOLDER) -> None:
-    """Ends what `up` started, pods included."""
-    typer.echo("ended" if keeper.down(folder.absolute()) else f"no cluster runs in {folder}")
+    """Ends what `up` started or is starting, pods included."""
+    typer.echo("ended" if keeper.keeper(folder.absolute()).down() else f"no cluster runs in {folder}")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

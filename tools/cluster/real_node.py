@@ -109,7 +109,11 @@ class RealNode:
             time.sleep(_LOOK_EVERY_SECONDS)
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.stop()

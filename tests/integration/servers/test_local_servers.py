@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from retrograde.cli.children import Identity
-from retrograde.cli.servers import keeper
+from retrograde.cli.servers.keeper import keeper
 from retrograde.cli.servers.obtain import kafka_libs, minio_binary
 from tests.servers import need
 
@@ -64,7 +64,7 @@ def test_servers_do_not_outlive_a_killed_keeper(tmp_path: Path) -> None:
     os.kill(state["keeper"]["pid"], signal.SIGKILL)
     servers = [Identity(state[name]["pid"], state[name]["started"]) for name in ("kafka", "minio")]
     wait_until(lambda: not any(each.lives() for each in servers))
-    assert keeper.running(tmp_path) is None
+    assert keeper(tmp_path).running() is None
 
 
 @pytest.mark.parametrize("fixture", ["own_kafka", "own_minio"])

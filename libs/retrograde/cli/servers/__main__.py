@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
-from retrograde.cli.servers import keeper, obtain
+from retrograde.cli.servers import obtain
+from retrograde.cli.servers.keeper import keep as keep_both
+from retrograde.cli.servers.keeper import keeper
 from retrograde.runtime.errors import NotFoundError, RetrogradeError
 from retrograde.runtime.settings import BAD_INPUT_STATUS
 
@@ -33,19 +35,19 @@ def obtain_() -> None:
 @app.command()
 def up(*, folder: Folder = _FOLDER) -> None:
     """Starts both in the background and prints where they are; both keep their data and ports in DIR."""
-    typer.echo(json.dumps(keeper.up(folder.absolute()), indent=2))
+    typer.echo(json.dumps(keeper(folder.absolute()).up(), indent=2))
 
 
 @app.command()
 def down(*, folder: Folder = _FOLDER) -> None:
     """Stops what `up` started."""
-    typer.echo("stopped" if keeper.down(folder.absolute()) else f"nothing runs in {folder}")
+    typer.echo("stopped" if keeper(folder.absolute()).down() else f"nothing runs in {folder}")
 
 
 @app.command()
 def status(*, folder: Folder = _FOLDER) -> None:
     """Prints where they are; status 1 when they do not run."""
-    state = keeper.running(folder.absolute())
+    state = keeper(folder.absolute()).running()
     if state is None:
         raise NotFoundError(f"nothing runs in {folder}: `make services-up` starts it")
     typer.echo(json.dumps(state, indent=2))
@@ -54,7 +56,7 @@ def status(*, folder: Folder = _FOLDER) -> None:
 @app.command(hidden=True)
 def keep(*, folder: Folder = _FOLDER) -> None:
     """Runs both in this process until it is told to stop."""
-    keeper.keep(folder)
+    keep_both(folder)
 
 
 def main() -> None:
