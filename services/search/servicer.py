@@ -17,7 +17,7 @@ from retrograde.core.search import Search, SearchError
 from retrograde.core.searches import make_search
 from retrograde.core.settings import SearchSettings
 from retrograde.core.tree import SearchTree
-from retrograde.runtime.errors import InvalidInputError, OverloadedError, UnavailableError
+from retrograde.runtime.errors import InvalidInputError, OtherPolicyError, OverloadedError, UnavailableError
 from retrograde.tasks.task import TaskError, load_task
 from retrograde.v1 import search_service_pb2 as pb
 from retrograde.v1.search_service_pb2_grpc import SearchServiceServicer
@@ -55,6 +55,8 @@ class SearchServicer(SearchServiceServicer):
                 yield response
         except (TaskError, SearchError) as error:
             raise InvalidInputError(f"problem: {error}") from error
+        except OtherPolicyError as error:
+            raise UnavailableError(f"the policy's weights changed under this search ({error}); search again") from error
         finally:
             self._num_watched -= 1
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 from search_fakes import ScriptedPolicy, TaskVerifier, problems
 
+from retrograde.core.policy import Generation, Prompt, Sampling
 from retrograde.core.problem import Problem
 from retrograde.runtime.errors import InvalidInputError, OverloadedError, UnavailableError
 from retrograde.v1 import search_service_pb2 as pb
@@ -112,3 +114,20 @@ async def test_drain_ends_a_watched_search() -> None:
     request = pb.SearchRequest(problem=problem_to_proto(problems(1)[0]), settings_json=SMALL % "")
     with pytest.raises(UnavailableError):
         await anext(servicer(drain=drain).Search(request, NO_CONTEXT))
+
+
+class Swapped(ScriptedPolicy):
+    """Serves newer weights from its second call on."""
+
+    async def generate(
+        self, prompt: Prompt, sampling: Sampling, *, key: str = "", policy_version: int = 0
+    ) -> Generation:
+        drawn = await super().generate(prompt, sampling, key=key, policy_version=policy_version)
+        return replace(drawn, policy_version=3 + min(self.num_asked, 2))
+
+
+async def test_a_search_whose_weights_change_may_be_asked_again() -> None:
+    """The answer is UNAVAILABLE, as of any search that another try can have."""
+    request = pb.SearchRequest(problem=problem_to_proto(problems(1)[0]), settings_json=SMALL % "")
+    with pytest.raises(UnavailableError, match=r"begun under 4 and 5 answered.*search again"):
+        [response async for response in servicer(Swapped()).Search(request, NO_CONTEXT)]
