@@ -15,8 +15,10 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from retrograde.runtime.process import Process
 from retrograde.runtime.settings import load_settings
+from retrograde.runtime.worker_watch import watch
 from retrograde.v1.trainer_service_pb2_grpc import add_TrainerServiceServicer_to_server
 from retrograde.wire.clients import InferenceClient, VerifierClient
+from retrograde.wire.topics import PROBLEMS_TOPIC, REWRITER_GROUP, SEARCH_GROUP, TREES_TOPIC
 from services.trainer.controller import Controller
 from services.trainer.kubernetes.cluster import Cluster, joined
 from services.trainer.local_backend import LocalBackend
@@ -39,6 +41,8 @@ async def run(settings: TrainerSettings) -> None:
             "retrograde.v1.TrainerService",
         )
         process.add_worker(functools.partial(cluster.work, controller) if cluster else controller.work)
+        for topic, group in ((PROBLEMS_TOPIC, SEARCH_GROUP), (TREES_TOPIC, REWRITER_GROUP)):
+            process.add_worker(functools.partial(watch, process.broker, topic, group))  # also while there is no worker
         await process.serve()
 
 

@@ -3,11 +3,14 @@ Pods. Everything under /etc/retrograde is one projected volume: the settings fil
 component needs; a Secret that changes is seen without a restart. Everything else is read-only but /tmp.
 */}}
 
+{{/* Users and groups are the values'; one that is null there is for the platform to choose. */}}
 {{- define "retrograde.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
+{{- range $key, $value := .Values.podSecurityContext }}
+{{- if $value }}
+{{ $key }}: {{ toJson $value }}
+{{- end }}
+{{- end }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile: { type: RuntimeDefault }
 {{- end }}
@@ -190,8 +193,12 @@ spec:
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ include "retrograde.graceSeconds" .it }}
   securityContext:
-    {{- include "retrograde.podSecurity" . | nindent 4 }}
+    {{- include "retrograde.podSecurity" $root | nindent 4 }}
   {{- include "retrograde.placement" .it | nindent 2 }}
+  {{- with $values.extraInitContainers }}
+  initContainers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   containers:
     - name: {{ $name }}
       image: {{ include "retrograde.image" .it }}
@@ -224,6 +231,9 @@ spec:
         {{- with $values.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
+    {{- with $values.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   volumes:
     - {{- include "retrograde.settingsVolume" (dict "it" .it "secrets" (.secrets | default list) "configmap" (include "retrograde.name" .it)) | nindent 6 }}
     - name: scratch

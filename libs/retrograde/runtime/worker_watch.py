@@ -10,7 +10,7 @@ from retrograde.runtime import logs
 from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.broker import DLQ_SUFFIX
 from retrograde.runtime.dead_letters import open_letters
-from retrograde.runtime.errors import RetrogradeError
+from retrograde.runtime.errors import NotFoundError, RetrogradeError
 from retrograde.runtime.worker_metrics import DEAD_LETTERS, LAG
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ async def watch(broker: Broker, topic: str, group: str, drain: asyncio.Event) ->
             LAG.labels(topic, group).set(await in_thread(broker.lag, topic, group))
             if looks % LOOKS_A_RECOUNT == 0:
                 known = await in_thread(_count, broker, topic, known)
+        except NotFoundError:  # a topic is made with the first work for it
+            LAG.labels(topic, group).set(0)
         except RetrogradeError as error:
             _log.info("not counted", topic=topic, reason=str(error))
         looks += 1

@@ -72,6 +72,26 @@ FIRES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             f'grpc_server_handled_total{{job="retrograde",{C},grpc_code="OK"}}': "0+96x600",
         },
     ),
+    "RetrogradeSearchHasNoWorkers": (
+        {
+            f'retrograde_worker_lag_messages{{{N},component="trainer",topic="retrograde.problems.v1"}}': "5x600",
+            f'up{{job="retrograde",{N},component="rewriter"}}': "1x600",
+        },
+        {
+            f'retrograde_worker_lag_messages{{{N},component="trainer",topic="retrograde.problems.v1"}}': "0 5x9 0x600",
+            f'up{{job="retrograde",{N},component="rewriter"}}': "1x600",
+        },
+    ),
+    "RetrogradeRewriteHasNoWorkers": (
+        {
+            f'retrograde_worker_lag_messages{{{N},component="trainer",topic="retrograde.trees.v1"}}': "5x600",
+            f'up{{job="retrograde",{N},component="search"}}': "1x600",
+        },
+        {
+            f'retrograde_worker_lag_messages{{{N},component="trainer",topic="retrograde.trees.v1"}}': "0 5x9 0x600",
+            f'up{{job="retrograde",{N},component="search"}}': "1x600",
+        },
+    ),
     "RetrogradeSearchStandsStill": (
         {
             f'retrograde_worker_lag_messages{{{N},topic="retrograde.problems.v1"}}': "5x600",
@@ -80,6 +100,7 @@ FIRES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {
             f'retrograde_worker_lag_messages{{{N},topic="retrograde.problems.v1"}}': "5x600",
             f'retrograde_search_calls_total{{{N},source="model"}}': "0+1x600",
+            f'up{{job="retrograde",{C}}}': "1x600",
         },
     ),
     "RetrogradeRewriteStandsStill": (
@@ -87,6 +108,7 @@ FIRES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {
             f'retrograde_worker_lag_messages{{{N},topic="retrograde.trees.v1"}}': "5x600",
             f'retrograde_worker_messages_total{{{N},topic="retrograde.trees.v1",outcome="handled"}}': "0+1x600",
+            f'up{{job="retrograde",{N},component="rewriter"}}': "1x600",
         },
     ),
     "RetrogradeDeadLetters": (

@@ -318,20 +318,3 @@ def test_gpus_are_asked_for_in_the_gpu_profile() -> None:
         spec = chart.pod(name)["spec"]
         assert "nodeSelector" not in spec
         assert spec["tolerations"][0]["key"] == "nvidia.com/gpu"
-
-
-def test_priority_classes_are_used_where_they_are_made() -> None:
-    """Services have one, jobs another that makes nobody leave."""
-    chart = rendered(**ALL_ON)
-    names = {name: chart.pod(name)["spec"]["priorityClassName"] for name in PODS}
-    assert names == {name: "r-n-job-10000" if name == "job" else "r-n-service-100000" for name in PODS}
-    assert chart.one("PriorityClass", "n-job-10000")["preemptionPolicy"] == "Never"
-    assert chart.one("PriorityClass", "n-service-100000")["value"] == 100000
-    assert "priorityClassName" not in profile("defaults").pod("search")["spec"]
-
-
-def test_another_priority_is_another_class() -> None:
-    """Kubernetes lets nobody change a class's value: a new value makes a new class, which the pods then name."""
-    chart = rendered(priorityClasses={"create": True, "job": 2000000})
-    assert chart.one("PriorityClass", "n-job-2000000")["value"] == 2000000
-    assert chart.pod("job")["spec"]["priorityClassName"] == "r-n-job-2000000"

@@ -38,6 +38,13 @@ MAY_BE_EMPTY = {"affinity", "parameters", "resources", "secretNames"}
         ({"job": {"ttlSeconds": 0}}, "at '/job/ttlSeconds': minimum: got 0, want 60"),
         ({"job": {"tolerations": [{"effect": "NoRun"}]}}, "at '/job/tolerations/0/effect': value must be one of"),
         ({"tls": {"secretNames": {"searhc": "x"}}}, "at '/tls/secretNames': additional properties 'searhc' not"),
+        ({"podSecurityContext": {"runAsUser": 0}}, "at '/podSecurityContext/runAsUser': minimum: got 0, want 1"),
+        (
+            {"podSecurityContext": {"privileged": True}},
+            "at '/podSecurityContext': additional properties 'privileged' not",
+        ),
+        ({"search": {"extraContainers": [{"name": "x"}]}}, "at '/search/extraContainers/0': missing property 'image'"),
+        ({"job": {"protectedFrom": "all"}}, "at '/job/protectedFrom': value must be one of"),
         ({"search": {"nodeselector": {}}}, "at '/search': additional properties 'nodeselector' not allowed"),
     ],
 )

@@ -68,6 +68,23 @@ def test_both_builds_install_the_same(image: Image) -> None:
     assert re.findall(r"^COPY models/(\S+) models/\1$", text, re.MULTILINE) == list(image.models)
 
 
+def test_bases_may_be_given_with_their_digests(image: Image) -> None:
+    """Both stages begin with an argument, whose default is no more than a tag, which moves."""
+    text = dockerfile(image.name)
+    assert re.findall(r"^FROM (.*)$", text, re.MULTILINE) == ["${PACKAGER} AS packages", "${BASE}"]
+    defaults = dict(re.findall(r"^ARG (PACKAGER|BASE)=(\S+)$", text.partition("FROM")[0], re.MULTILINE))
+    assert {name: tag.partition(":")[0] for name, tag in defaults.items()} == {"PACKAGER": "python", "BASE": "debian"}
+
+
+def test_any_user_may_read_the_code(image: Image) -> None:
+    """Whatever modes the checkout has: all of it comes from the first stage, where others are let in at the end."""
+    first, second = dockerfile(image.name).split("FROM ${BASE}")
+    assert first.rstrip().endswith("RUN chmod -R u=rwX,go=rX .")
+    assert first.rindex("WORKDIR /app") < first.index("COPY services")
+    copied = re.findall(r"^COPY (.*)$", second, re.MULTILINE)
+    assert copied == [f"--from=packages /packages /{PYTHON_PACKAGES}", "--from=packages /app /app"]
+
+
 def test_packages_come_with_hashes(image: Image) -> None:
     """Nothing is installed that the requirement file does not name with its hash."""
     (installed,) = re.findall(r"^RUN uv pip install (.*)$", dockerfile(image.name), re.MULTILINE)

@@ -3,11 +3,19 @@ The pod that a training job's pods are made from. They talk to the store, to the
 hold no token of the API server.
 */}}
 
+{{/* What keeps autoscalers of nodes from moving a pod elsewhere, which would end all of its job. */}}
+{{- define "retrograde.jobAnnotations" -}}
+{{- if ne (index . 0).Values.job.protectedFrom "nobody" -}}
+cluster-autoscaler.kubernetes.io/safe-to-evict: "false"
+karpenter.sh/do-not-disrupt: "true"
+{{- end }}
+{{- end }}
+
 {{- define "retrograde.jobPod" -}}
 {{- $root := index . 0 -}}
 {{- $job := $root.Values.job -}}
 metadata:
-  {{- with $job.podAnnotations }}
+  {{- with mergeOverwrite (include "retrograde.jobAnnotations" . | fromYaml) $job.podAnnotations }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -23,8 +31,12 @@ spec:
   restartPolicy: Never
   terminationGracePeriodSeconds: {{ include "retrograde.graceSeconds" . }}
   securityContext:
-    {{- include "retrograde.podSecurity" . | nindent 4 }}
+    {{- include "retrograde.podSecurity" $root | nindent 4 }}
   {{- include "retrograde.placement" . | nindent 2 }}
+  {{- with $job.extraInitContainers }}
+  initContainers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   containers:
     - name: train
       image: {{ include "retrograde.image" . }}
@@ -42,6 +54,9 @@ spec:
         {{- with $job.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
+    {{- with $job.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   volumes:
     - {{- include "retrograde.settingsVolume" (dict "it" . "secrets" (list "s3")) | nindent 6 }}
     - name: scratch
