@@ -1,63 +1,74 @@
 """A feed of the rollouts service for trainers that are not asynchronous: open, pull, acknowledge, publish.
 
-The client's event loop has a thread of its own, so that any thread may call, also one that runs an event loop.
-A group is given to the trainer once, however often the service delivers it: a lease that ran out while its group was
-trained on comes back as another delivery of the same group, which is kept for the acknowledgement and not given again.
+Any thread may call, also one that runs an event loop. A group is given to the trainer once, however often the service
+delivers it: a lease that ran out while its group was trained on comes back as another delivery of the same group, which
+is kept for the acknowledgement and not given again.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self
 
 from retrograde.core.rollout import RolloutGroup
-from retrograde.runtime.errors import OverloadedError, UnavailableError
+from retrograde.runtime.errors import FencedError
+from retrograde.runtime.tls import Identity
 from retrograde.wire.clients import Feed, RolloutsClient
-
-T = TypeVar("T")
-_PAUSE_SECONDS = 1.0
+from retrograde.wire.feed_consumer import FeedConsumer
+from retrograde.wire.feed_thread import FeedThread
 
 
 class Rollouts:
     """The feed called `feed` of the service at `address`, as `consumer` sees it. A context manager.
 
     `consumer` is a name that a trainer keeps over its restarts: what an earlier life of it had leased is handed back
-    when it opens the feed. A call waits `patience_seconds` for a service that is away or full, and then raises
-    UnavailableError or OverloadedError.
+    when it opens the feed. `identity` is what the trainer shows, a certificate or a token; without it the connection
+    is plaintext. A call waits `patience_seconds` for a service that is away or full, and then raises UnavailableError
+    or OverloadedError. With `max_unacknowledged` nothing more comes while the trainer has so many groups in work.
     """
 
-    def __init__(self, address: str, feed: str, *, consumer: str = "", patience_seconds: float = 300.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        feed: str,
+        *,
+        consumer: str = "",
+        identity: Identity | None = None,
+        patience_seconds: float = 300.0,
+        max_unacknowledged: int = 0,
+    ) -> None:
         self.feed = feed
         self.consumer = consumer
-        self._address = address
-        self._patience = patience_seconds
+
+        def connect() -> FeedConsumer:
+            client = RolloutsClient(address, identity=identity, patience_seconds=patience_seconds)
+            return FeedConsumer(
+                client,
+                feed,
+                consumer=consumer,
+                patience_seconds=patience_seconds,
+                max_unacknowledged=max_unacknowledged,
+            )
+
+        self._thread = FeedThread(connect)
         self._leases: dict[str, str] = {}  # group -> its latest lease, until acknowledged
         self._used: set[str] = set()
 
     def __enter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=f"rollouts {self.feed}", daemon=True)
-        self._thread.start()
-        self._client = self._run(self._connect())
+        self._thread.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._run(self._client.__aexit__(kind, error, trace))
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._thread.__exit__(kind, error, trace)
 
     def open(self, prompts_key: str, **settings: object) -> Feed:
         """Creates the feed over the problems under `prompts_key`, or joins it; `settings` are those of a feed."""
-        described = json.dumps(settings)
-        return self._run(self._client.open_feed(self.feed, prompts_key, described, consumer=self.consumer))
+        return self._thread.run(self._thread.consumer.open(prompts_key, json.dumps(settings)))
 
     def pull(self, num_groups: int, min_policy_version: int = 0) -> list[RolloutGroup]:
         """Waits for `num_groups` groups that were not given before; fewer when the feed ends."""
@@ -65,55 +76,50 @@ class Rollouts:
 
     def pull_soon(self, num_groups: int, min_policy_version: int = 0) -> Future[list[RolloutGroup]]:
         """As `pull`, without waiting: `await asyncio.wrap_future(...)` waits in another event loop."""
-        return asyncio.run_coroutine_threadsafe(self._pull(num_groups, min_policy_version), self._loop)
+        return self._thread.soon(self._pull(num_groups, min_policy_version))
 
     def ack(self, groups: Iterable[RolloutGroup]) -> None:
         """These groups are used for good. Acknowledging one twice is fine."""
-        self._run(self._ack([group.id for group in groups]))
+        self._thread.run(self._ack([group.id for group in groups]))
 
     def publish(self, checkpoint_key: str) -> int:
         """From now on samples come from this checkpoint of the store; returns its policy version."""
-        return self._run(self._client.publish_policy(self.feed, checkpoint_key))[0]
-
-    def _run(self, call: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
-
-    async def _connect(self) -> RolloutsClient:
-        return RolloutsClient(self._address, patience_seconds=self._patience)
+        return self._thread.run(self._thread.consumer.publish(checkpoint_key))[0]
 
     async def _ack(self, group_ids: list[str]) -> None:
         leases = {group_id: self._leases[group_id] for group_id in group_ids if group_id in self._leases}
         if leases:
-            await self._client.ack_held(self.feed, list(leases.values()), consumer=self.consumer)
+            await self._thread.consumer.ack(list(leases.values()))
         self._used |= leases.keys()
         for group_id in leases:
-            del self._leases[group_id]
+            self._leases.pop(group_id, None)
 
     async def _pull(self, num_groups: int, min_policy_version: int) -> list[RolloutGroup]:
-        """New groups; a stream that breaks off is taken up where it stopped."""
-        groups: list[RolloutGroup] = []
-        clock = asyncio.get_running_loop().time
-        progressed = clock()
-        has_ended = False
-        while len(groups) < num_groups and not has_ended:
-            has_ended = True
-            left = num_groups - len(groups)
-            try:
-                async for group in self._client.pull(self.feed, left, min_policy_version, consumer=self.consumer):
-                    has_ended, progressed = False, clock()
-                    groups += [group] if await self._is_new(group) else []
-            except (UnavailableError, OverloadedError):
-                if clock() - progressed > self._patience:
-                    raise
-                has_ended = False
-                await asyncio.sleep(_PAUSE_SECONDS)
-        return groups
+        """New groups; where it fails, none is given and all of them come again."""
+        new: list[RolloutGroup] = []
+        try:
+            while len(new) < num_groups:
+                groups = await self._thread.consumer.pull(num_groups - len(new), min_policy_version)
+                if not groups:
+                    break
+                new += [group for group in groups if self._is_new(group)]
+                await self._ack_used(groups)
+        except FencedError:
+            raise
+        except BaseException:
+            self._thread.consumer.hand_back(self._leases.pop(group.id) for group in new)
+            raise
+        return new
 
-    async def _is_new(self, group: RolloutGroup) -> bool:
+    def _is_new(self, group: RolloutGroup) -> bool:
         """Whether the trainer has not had it; if it has, this delivery's lease is the one that counts."""
         if group.id in self._used:
-            await self._client.ack_held(self.feed, [group.lease_id], consumer=self.consumer)
             return False
         is_known = group.id in self._leases
         self._leases[group.id] = group.lease_id
         return not is_known
+
+    async def _ack_used(self, groups: Iterable[RolloutGroup]) -> None:
+        """The service has not heard that these are used: it is told again."""
+        if leases := [group.lease_id for group in groups if group.id in self._used]:
+            await self._thread.consumer.ack(leases)

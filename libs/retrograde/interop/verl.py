@@ -21,6 +21,7 @@ from retrograde.core.rollout import RolloutGroup, Sample
 from retrograde.interop.groups import filled
 from retrograde.interop.rollouts import Rollouts
 from retrograde.runtime.errors import InvalidInputError, NotFoundError
+from retrograde.runtime.tls import Identity
 from retrograde.tasks.task import load_task
 
 if TYPE_CHECKING:
@@ -141,11 +142,14 @@ class Siblings:
 
 
 @functools.cache
-def siblings_of_process(address: str, feed: str, prompts_key: str, size: int) -> Siblings:
+def siblings_of_process(address: str, feed: str, prompts_key: str, size: int, **files: str) -> Siblings:
     """One for each worker process of verl, which is a consumer of its own; it opens the feed when it is first asked.
 
-    What a worker that died had leased is handed out again when the leases run out.
+    `files` are those of its Identity, by name; without any the connection is plaintext. What a worker that died had
+    leased is handed out again when the leases run out.
     """
-    rollouts = Rollouts(address, feed, consumer=f"verl-{socket.gethostname()}-{os.getpid()}").__enter__()
+    identity = Identity(**{name: Path(file) for name, file in files.items()}) if files else None
+    consumer = f"verl-{socket.gethostname()}-{os.getpid()}"
+    rollouts = Rollouts(address, feed, consumer=consumer, identity=identity).__enter__()
     rollouts.open(prompts_key, group_size=size)
     return Siblings(rollouts, size)

@@ -24,6 +24,7 @@ from retrograde.core.problem import Grade, Problem, Verdict
 from retrograde.runtime.errors import NotFoundError
 from retrograde.runtime.interceptors import CallsInFlight, ServerInterceptor
 from retrograde.runtime.lifeline import die_with_parent
+from retrograde.runtime.tls import Identity, TlsSettings
 from retrograde.v1 import verifier_service_pb2 as verifier_pb2
 from retrograde.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from retrograde.v1.verifier_service_pb2_grpc import VerifierServiceServicer, add_VerifierServiceServicer_to_server
@@ -88,6 +89,7 @@ class World(swap_world.World):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        self.folder = folder
         self.engine: Engine = Engine(self.first)
         self.server = self.restarted()
         problems = [Problem(f"p{i}", "countdown", f"Numbers: {i} 7 7, target: 28.", "28") for i in range(NUM_PROMPTS)]
@@ -115,13 +117,17 @@ class World(swap_world.World):
 
 
 @contextlib.asynccontextmanager
-async def world(folder: Path) -> AsyncIterator[World]:
-    """All of it, running."""
+async def world(folder: Path, tls: TlsSettings | None = None, **more: object) -> AsyncIterator[World]:
+    """All of it, running, with `more` settings of the rollouts service; with `tls` all of it shows that identity."""
     here = World(folder)
     server = grpc.aio.server(interceptors=(ServerInterceptor(CallsInFlight()),))
     add_InferenceServiceServicer_to_server(InferenceServicer(here.server), server)
     add_VerifierServiceServicer_to_server(here.verifier, server)
-    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    if tls:
+        port = server.add_secure_port("127.0.0.1:0", Identity.of(tls).server_credentials())
+    else:
+        port = server.add_insecure_port("127.0.0.1:0")
+    address = f"127.0.0.1:{port}"
     await server.start()
     settings: dict[str, Any] = {
         "store": f"file://{folder / 'store'}",
@@ -130,6 +136,8 @@ async def world(folder: Path) -> AsyncIterator[World]:
         "max_groups_in_flight": 8,
         "max_kept_bytes": 4 << 20,
         "max_message_bytes": 64 << 20,
+        **({"tls": {name: str(path) for name, path in tls}} if tls else {}),
+        **more,
     }
     try:
         with running(folder, "services.rollouts", **settings) as here.service:

@@ -14,7 +14,8 @@ import grpc
 import pytest
 
 from retrograde.core.settings import RlSettings
-from retrograde.runtime.errors import UnavailableError
+from retrograde.runtime.errors import InvalidInputError, UnavailableError
+from retrograde.runtime.tls import TlsSettings
 from retrograde.v1 import problem_pb2, rollout_pb2
 from retrograde.v1 import rollouts_service_pb2 as pb
 from retrograde.v1.rollouts_service_pb2_grpc import RolloutsServiceServicer, add_RolloutsServiceServicer_to_server
@@ -226,3 +227,11 @@ def test_an_interrupt_ends_the_pull_in_progress_and_those_after(rollouts: Script
             pulling.result(60)
     with pytest.raises(CancelledError):
         feed.pull(1, 0)
+
+
+def test_an_identity_that_is_missing_stops_the_start(settings: GrpoJobSettings, tmp_path: Path) -> None:
+    """The file is named, and no thread is left behind."""
+    tls = TlsSettings(certificate=tmp_path / "tls.crt", key=tmp_path / "tls.key", authority=tmp_path / "ca.crt")
+    with pytest.raises(InvalidInputError, match=r"tls\.authority: .*ca\.crt: No such file"):
+        GrpcFeed(settings.model_copy(update={"tls": tls})).__enter__()
+    assert "feed" not in [thread.name for thread in threading.enumerate()]
