@@ -160,11 +160,12 @@ class Feed:
         if self.drain.is_set():
             raise UnavailableError(f"feed: {self.name!r} begins nothing more, this process is draining; pull again")
         wanted = pull.min_policy_version
-        is_below = any(group.policy_version < wanted for group in self.ready.values())
-        num_aside = self._set_stale_aside(wanted)
-        if is_below and self._newest_version < wanted:
+        below = [ticket for ticket, group in self.ready.items() if group.policy_version < wanted]
+        if below and self._newest_version < wanted:
+            if not self.sampling:  # one is sampled again, to tell what is served by now; others want the rest
+                self._set_aside(below[:1])
             raise UnavailableError(f"policy {self._newest_version} is served; {wanted} was asked for; publish it first")
-        return num_aside
+        return self._set_stale_aside(wanted)
 
     def _check_session(self, pull: Pull) -> None:
         if pull.session != self._sessions[pull.consumer]:
@@ -285,23 +286,23 @@ class Feed:
 
     def _set_stale_aside(self, min_policy_version: int) -> int:
         """Takes out what is ready and too old, by the feed's lag or a pull's version; returns how many."""
-        aside = [
-            (ticket, group)
-            for ticket, group in self.ready.items()
-            if group.policy_version < min_policy_version or (self._is_stale(group) and self.settings.stale != "deliver")
-        ]
-        for ticket, group in aside:
-            del self.ready[ticket]
+        aside = [ticket for ticket, group in self.ready.items() if self._is_stale(group, min_policy_version)]
+        self._set_aside(aside)
+        return len(aside)
+
+    def _set_aside(self, tickets: Sequence[Ticket]) -> None:
+        for ticket in tickets:
+            group = self.ready.pop(ticket)
             observe(group.lengths, "stale")
             if self.settings.stale == "drop" and self._is_stale(group):
                 self._spawn(self._drop(ticket, "stale"))
             else:
                 self.tickets.give_back(ticket)
-        return len(aside)
 
-    def _is_stale(self, group: Delivery) -> bool:
-        most = self.settings.max_policy_lag
-        return most is not None and self.tickets.lag(group.policy_version) > most
+    def _is_stale(self, group: Delivery, min_policy_version: int = 0) -> bool:
+        most = None if self.settings.stale == "deliver" else self.settings.max_policy_lag
+        is_late = most is not None and self.tickets.lag(group.policy_version) > most
+        return is_late or group.policy_version < min_policy_version
 
     async def _drop(self, ticket: Ticket, reason: str) -> None:
         """The prompt counts as used; where that could not be stored it is free again."""

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from retrograde.core.policy import Generation, Prompt, Sampling
+from retrograde.runtime.errors import UnavailableError
 from services.rollouts.feed import Feed
 from services.rollouts.settings import FeedSettings
 from tests.unit.rollouts.rollouts_fakes import ScriptedPolicy, leases, pulled, service, until
@@ -137,3 +138,21 @@ def sums() -> dict[str, tuple[float, float]]:
 
 def mean(after: tuple[float, float], before: tuple[float, float]) -> float:
     return (after[0] - before[0]) / (after[1] - before[1])
+
+
+async def test_a_pull_for_weights_that_are_not_served_costs_the_others_one_group(tmp_path: Path) -> None:
+    """However often it is tried: one is sampled again, the rest stays ready; that one tells what is served by then."""
+    policy = ScriptedPolicy(version=3)
+    async with service(tmp_path, policy) as feeds:
+        feed = await feeds.open("f", "prompts.jsonl", settings("regenerate"))
+        await pulled(feed, 1, consumer="a")
+        await until(lambda: len(feed.ready) == 4)
+        policy.gate.clear()
+        policy.version = 5  # published through another feed
+        for _ in range(3):
+            with pytest.raises(UnavailableError, match="policy 3 is served; 5 was asked for"):
+                await pulled(feed, 1, min_policy_version=5, consumer="b")
+        assert len(feed.ready) == 3
+        policy.gate.set()
+        await until(lambda: len(feed.ready) == 4)
+        assert [group.policy_version for group in await pulled(feed, 1, 5, consumer="b")] == [5]
