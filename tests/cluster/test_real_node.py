@@ -19,10 +19,14 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.namespaces import CHART, ROOT, Namespace, profile
-from tests.control_plane import Cluster
+from tests.certificates import Authority
+from tests.cluster.namespaces import CHART, ROOT, profile
+from tests.cluster.node.loads import LOADS, runs
+from tests.cluster.node.release import PATIENCE_SECONDS, SERVICES, Release
+from tests.control_plane import Cluster, until
 from tests.servers import need
 from tools.cluster import dev_images
+from tools.cluster.node import NODE_ADDRESS, NODE_NAME
 from tools.cluster.real_node import RealNode, need_node
 
 RECIPE = ROOT / "tests" / "data" / "kubernetes" / "recipe.yaml"
@@ -38,21 +42,40 @@ VALUES: dict[str, Any] = {
     "inference": MOUNTED,
     "job": MOUNTED | {"backend": "indexed"},
 }
-LOAD = """
+RESOLVED = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+"""Runs a command with other name servers, in a mount namespace of its own."""
+HUNGRY = """
+import os, signal
+signal.alarm(60)
+with open("/proc/1/oom_score_adj", "w") as score:
+    score.write("1000")
+for _ in range(128):
+    if os.fork() == 0:
+        signal.alarm(60)
+        kept = bytearray(os.urandom(16 << 20))
+        signal.pause()
+signal.pause()
+"""
+"""Takes more memory than a search pod may, in a hundred small processes: the kernel's victim is the worker."""
+PLAINTEXT = """
 import asyncio, sys
 from pathlib import Path
 from retrograde.core.problem import Problem
+from retrograde.runtime.errors import UnavailableError
+from retrograde.runtime.tls import Identity
 from retrograde.wire.clients import VerifierClient
 
-async def call(address, stop):
-    problem, calls = Problem("p", "countdown", "Numbers: 3 7 7, target: 28.", "28"), 0
-    async with VerifierClient(address) as client:
-        while not stop.exists():
-            await client.verify([(problem, "3*7+7 = 28")])
-            calls += 1
-    print(calls)
+async def ask(identity, patience):
+    async with VerifierClient("retrograde-verifier:50051", identity=identity, patience_seconds=patience) as client:
+        return await client.verify([(Problem("p", "countdown", "Numbers: 3 7 7, target: 28.", "28"), "28")])
 
-asyncio.run(call(sys.argv[1], Path(sys.argv[2])))
+folder = Path(sys.argv[1])
+shown = Identity(authority=folder / "ca.crt", certificate=folder / "tls.crt", key=folder / "tls.key")
+assert len(asyncio.run(ask(shown, 300.0))) == 1
+try:
+    asyncio.run(ask(None, 5.0))
+except UnavailableError as error:
+    print("refused:", error)
 """
 
 pytestmark = [
@@ -74,23 +97,26 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster whose one node has all images."""
     need(need_node)
     images = archives(tmp_path_factory.mktemp("images"))
+    names = tmp_path_factory.mktemp("names") / "resolv.conf"
+    names.write_text(f"nameserver {NODE_ADDRESS}\nsearch {NAME}.svc.cluster.local svc.cluster.local\noptions ndots:3\n")
     with RealNode(tmp_path_factory.mktemp("cluster") / "node", images) as running:
-        yield Cluster(running.kubeconfig, tuple(running.enter()))
+        prefix = (*running.enter(), "unshare", "--mount", "sh", "-c", RESOLVED, str(names))
+        yield Cluster(running.kubeconfig, prefix)
 
 
 @pytest.fixture(scope="module")
-def installed(node: Cluster, helm_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Namespace:
+def installed(node: Cluster, helm_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Release:
     """Kafka, MinIO and the chart's CPU profile in a namespace that enforces `restricted`; all pods are Ready."""
-    namespace = Namespace(node, NAME, helm_binary)
+    release = Release(node, NAME, helm_binary)
     enforced = {"pod-security.kubernetes.io/enforce": "restricted"}
     node.make_namespace(NAME, enforced)
     for made in environment():
         node.kubectl("create", "-f-", given=json.dumps({"apiVersion": "v1"} | made))
-    namespace.kubectl("apply", "-k", str(ROOT / "k8s" / "dev"))
+    release.kubectl("apply", "-k", str(ROOT / "k8s" / "dev"))
     values = tmp_path_factory.mktemp("values") / "values.yaml"
     values.write_text(yaml.safe_dump(VALUES), encoding="utf-8")
-    namespace.helm("install", NAME, CHART, *profile("cpu"), "-f", str(values), "--wait", "--timeout", "15m")
-    return namespace
+    release.helm("install", NAME, CHART, *profile("cpu"), "-f", str(values), "--wait", "--timeout", "15m")
+    return release
 
 
 def environment() -> list[dict[str, Any]]:
@@ -105,19 +131,13 @@ def environment() -> list[dict[str, Any]]:
     ]
 
 
-def address(installed: Namespace, service: str) -> str:
-    """Where a service answers, inside."""
-    found = installed.objects("services", f"--field-selector=metadata.name={NAME}-{service}")
-    return f"{found[0]['spec']['clusterIP']}:50051"
-
-
-def retrograde(installed: Namespace, *arguments: str) -> str:
+def retrograde(installed: Release, *arguments: str) -> str:
     """What a `retrograde` command against the trainer writes."""
     program = str(Path(sys.executable).with_name("retrograde"))
-    return installed.cluster.run(program, *arguments, "--trainer", address(installed, "trainer"))
+    return installed.cluster.run(program, *arguments, "--trainer", f"{NAME}-trainer:50051")
 
 
-def test_every_pod_is_restricted_and_read_only(installed: Namespace) -> None:
+def test_every_pod_is_restricted_and_read_only(installed: Release) -> None:
     """All containers of the release are Ready, as an ordinary user on a root that cannot be written."""
     pods = installed.objects("pods", f"--selector=app.kubernetes.io/instance={NAME}")
     states = [status["ready"] for pod in pods for status in pod["status"]["containerStatuses"]]
@@ -129,28 +149,12 @@ def test_every_pod_is_restricted_and_read_only(installed: Namespace) -> None:
         installed.kubectl("exec", "deploy/retrograde-verifier", "--", "python", "-c", written)
 
 
-def test_helm_test(installed: Namespace) -> None:
+def test_helm_test(installed: Release) -> None:
     """`helm test` searches one problem through search, inference and verifier."""
     assert "Succeeded" in installed.helm("test", NAME, "--timeout", "10m")
 
 
-def test_rolling_restart_under_load(installed: Namespace, tmp_path: Path) -> None:
-    """No call of a client fails while the verifier's pod is replaced twice."""
-    stop = tmp_path / "stop"
-    command = [*installed.cluster.prefix, sys.executable, "-c", LOAD, address(installed, "verifier"), str(stop)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as load:
-        try:
-            for _ in range(2):
-                installed.kubectl("rollout", "restart", "deploy/retrograde-verifier")
-                installed.kubectl("rollout", "status", "deploy/retrograde-verifier", "--timeout=300s")
-        finally:
-            stop.touch()
-        calls, failure = load.communicate()
-    assert load.returncode == 0, failure
-    assert int(calls) > 0
-
-
-def test_recipe(installed: Namespace, tmp_path: Path) -> None:
+def test_recipe(installed: Release, tmp_path: Path) -> None:
     """A submitted recipe runs to its report; each of its two trainings was an Indexed Job of two pods."""
     checkpoint = ("--checkpoint", "/app/models/countdown-base")
     retrograde(installed, "submit", str(RECIPE), *checkpoint, "--run-id", "first", "--watch")
@@ -159,3 +163,89 @@ def test_recipe(installed: Namespace, tmp_path: Path) -> None:
     retrograde(installed, "report", "first", "--to", str(tmp_path))
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert list(report["arms"]) == ["base", "astro_sft", "astro_rl"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_rolling_restart_under_load(installed: Release, tmp_path: Path, service: str) -> None:
+    """No call of a service's clients fails while its pods are replaced, and no tree and no group is lost."""
+    with installed.load(service, tmp_path) as load:
+        before = installed.identities(service)
+        if runs in LOADS[service]:
+            installed.until_busy(load)
+        installed.restart(service)
+        assert not before & installed.identities(service)
+
+
+def test_scale_in_loses_no_tree(installed: Release, tmp_path: Path) -> None:
+    """4 search pods in the midst of trees become 1, and 4 again: each problem of each run has one sound tree."""
+    with installed.load("scale-in", tmp_path) as load:
+        for replicas in (4, 1, 4):
+            installed.scale("search", replicas)
+            installed.until_busy(load, replicas)
+            print(replicas, installed.continued())  # noqa: T201 - for `pytest -s`
+    installed.scale("search", 1)
+
+
+def test_evictions_keep_to_the_budget(installed: Release) -> None:
+    """Of two search pods one may be evicted; the other one only when the first is replaced."""
+    installed.scale("search", 2)
+    budget = "-ojsonpath={.status.expectedPods}-{.status.disruptionsAllowed}"
+    until(lambda: installed.kubectl("get", "pdb", f"{NAME}-search", budget) == "2-1", "a budget of one pod of two")
+    first, second = installed.pods("search")
+    installed.evict(first)
+    with pytest.raises(AssertionError, match="disruption budget"):
+        installed.evict(second)
+    installed.scale("search", 1)
+
+
+def test_a_drained_node_loses_no_work(installed: Release, tmp_path: Path) -> None:
+    """`kubectl drain` evicts all pods of the release in the midst of trees; once they are back all runs end whole."""
+    chosen = f"--pod-selector=app.kubernetes.io/instance={NAME}"  # Kafka's and MinIO's disks would be lost
+    with installed.load("drain", tmp_path) as load:
+        installed.until_busy(load)
+        before = installed.identities(*SERVICES)
+        installed.kubectl("drain", NODE_NAME, chosen, "--delete-emptydir-data", "--timeout=600s")
+        installed.kubectl("uncordon", NODE_NAME)
+        installed.settle(*SERVICES)
+        assert not before & installed.identities(*SERVICES)
+
+
+def test_killed_pods_lose_no_work(installed: Release, tmp_path: Path) -> None:
+    """Pods of all services but the engine's are killed in the midst of trees, without a word: all runs end whole."""
+    killed = [service for service in SERVICES if service != "inference"]
+    chosen = f"-lapp.kubernetes.io/instance={NAME},app.kubernetes.io/component in ({','.join(killed)})"
+    with installed.load("kill", tmp_path) as load:
+        installed.until_busy(load)
+        installed.kubectl("delete", "pods", chosen, "--force", "--grace-period=0")
+        installed.settle(*killed)
+
+
+def test_a_worker_without_memory(installed: Release, tmp_path: Path) -> None:
+    """A search worker that the kernel kills for memory mid-tree is OOMKilled; others go on with its trees' logs."""
+    installed.scale("search", 2)
+    with installed.load("memory", tmp_path) as load:
+        installed.until_busy(load, 2)
+        victim, other = (pod["metadata"]["name"] for pod in installed.pods("search"))
+        before = installed.continued()[other]
+        with pytest.raises(AssertionError):  # it ends with the container
+            installed.kubectl("exec", victim, "--", "python", "-c", HUNGRY)
+        until(lambda: installed.ended_by(victim) == "OOMKilled", "the container's end", PATIENCE_SECONDS)
+        until(lambda: sum(installed.continued().values()) > before, "trees that are continued", PATIENCE_SECONDS)
+    installed.scale("search", 1)
+
+
+def test_mutual_tls(installed: Release, tmp_path: Path) -> None:
+    """Upgraded to `tls.enabled`, the release passes `helm test`, takes a caller's certificate and refuses plaintext."""
+    authority = Authority(tmp_path / "authority")
+    asked_for = installed.template(*profile("cpu"), "--set", "tls.enabled=true,tls.certManager.enabled=true")
+    for made in yaml.safe_load_all(asked_for):
+        if made["kind"] == "Certificate":
+            secret = made["spec"]["secretName"]
+            authority.issue(tmp_path / secret, *(f"DNS:{name}" for name in made["spec"]["dnsNames"]))
+            files = [f"--from-file={tmp_path / secret / file}" for file in ("tls.crt", "tls.key", "ca.crt")]
+            installed.kubectl("create", "secret", "generic", secret, *files)
+    tls = ("--reuse-values", "--set", "tls.enabled=true")
+    installed.helm("upgrade", NAME, CHART, *tls, "--wait", "--timeout", "15m")
+    assert "Succeeded" in installed.helm("test", NAME, "--timeout", "10m")
+    asked = installed.cluster.run(sys.executable, "-c", PLAINTEXT, str(tmp_path / f"{NAME}-test-tls"))
+    assert asked.startswith("refused:")
