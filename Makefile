@@ -49,7 +49,7 @@ services-down: $(STAMP) ## ends them
 	$(BIN)/python -m retrograde.cli.servers down --folder build
 
 control-plane: $(STAMP) ## builds Kubernetes' servers for tests into $(CACHE), once (Go, Debian; 5 to 10 minutes on two cores)
-	@$(BIN)/python -m tools.cluster obtain debian control
+	@$(BIN)/python -m tools.cluster obtain debian control kwok
 
 cluster-tools: control-plane
 	@$(BIN)/python -m tools.cluster obtain node

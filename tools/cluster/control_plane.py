@@ -91,6 +91,7 @@ class ApiServer(LocalServer):
             "service-cluster-ip-range": SERVICES,
             "authorization-mode": "Node,RBAC",
             "enable-admission-plugins": "NodeRestriction",
+            "feature-gates": "WatchList=false",  # Debian's etcd cannot do it: KWOK's watches would end at once
             "client-ca-file": self.identities.authority,
             "tls-cert-file": certificate,
             "tls-private-key-file": key,

@@ -2,6 +2,7 @@
 
 debian   etcd, containerd, runc, the CNI plugins, nft   packages, unpacked
 control  API server, controllers, scheduler, kubectl    built by Go from kubernetes/
+kwok     KWOK, which simulates nodes                    built by Go from kwok/
 node     kubelet, kube-proxy, CoreDNS, pause            built by Go from kubernetes/, coredns/ and pause/
 """
 
@@ -79,6 +80,11 @@ def _build_control(folder: Path, say: Say) -> Path:
     return _build_kubernetes(folder, _CONTROL, say)
 
 
+def _build_kwok(folder: Path, _: Say) -> Path:
+    _go_build(folder, _HERE / "kwok", "sigs.k8s.io/kwok/cmd/kwok", "-s -w")
+    return folder / "bin"
+
+
 def _build_node(folder: Path, say: Say) -> Path:
     for own in ("coredns", "pause"):
         _go_build(folder, _HERE / own, ".", "-s -w")
@@ -100,5 +106,6 @@ def _go_build(folder: Path, module: Path, package: str, flags: str) -> None:
 
 DEBIAN = Part("debian", "etcd, containerd and others, 60 MB", ("apt-get", "dpkg"), _unpack_debian)
 CONTROL = Part("control", "Kubernetes' control plane, 5 to 10 minutes of building", ("go", "nice"), _build_control)
+KWOK = Part("kwok", "KWOK, half a minute of building after the control plane", ("go", "nice"), _build_kwok)
 NODE = Part("node", "kubelet, kube-proxy, CoreDNS and pause, 3 to 5 minutes of building", ("go", "nice"), _build_node)
-PARTS = {part.name: part for part in (DEBIAN, CONTROL, NODE)}
+PARTS = {part.name: part for part in (DEBIAN, CONTROL, KWOK, NODE)}
