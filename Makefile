@@ -130,13 +130,14 @@ images-archive: $(STAMP) ## the same without any of them, as build/images/images
 	$(BIN)/python -m tools.images --out build/images --tag $(or $(TAG),dev)
 
 COMPILE := $(BIN)/uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
-PROFILES := services verifier trainer inference job
+FROZEN := --overrides requirements/overrides.txt --constraints requirements/local.txt
+PROFILES := services verifier inference job
 
 requirements: $(STAMP) ## compiles requirements/*.txt again, with hashes; the images get the versions of local.txt
 	$(COMPILE) requirements/local.in --overrides requirements/overrides.txt --output-file requirements/local.txt
 	$(COMPILE) requirements/interop.in --no-deps --output-file requirements/interop.txt
-	for each in $(PROFILES); do $(COMPILE) requirements/$$each.in --overrides requirements/overrides.txt \
-		--constraints requirements/local.txt --output-file requirements/$$each.txt || exit; done
+	for each in $(PROFILES); do $(COMPILE) requirements/$$each.in $(FROZEN) --output-file requirements/$$each.txt || exit; done
+	$(COMPILE) requirements/trainer.in $(FROZEN) --overrides requirements/trainer-overrides.txt --output-file requirements/trainer.txt
 	$(COMPILE) requirements/inference-gpu.in --output-file requirements/inference-gpu.txt
 
 clean: ## removes what the other targets left in the repository, the environment excepted

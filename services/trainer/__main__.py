@@ -8,6 +8,7 @@ import functools
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Jobs are forked beside a running gRPC server and never use gRPC in the fork; read by grpc at import. Otherwise its
 # threads start again in the child, which then sometimes dies before it becomes the job.
@@ -20,11 +21,13 @@ from retrograde.v1.trainer_service_pb2_grpc import add_TrainerServiceServicer_to
 from retrograde.wire.clients import InferenceClient, VerifierClient
 from retrograde.wire.topics import PROBLEMS_TOPIC, REWRITER_GROUP, SEARCH_GROUP, TREES_TOPIC
 from services.trainer.controller import Controller
-from services.trainer.kubernetes.cluster import Cluster, joined
 from services.trainer.local_backend import LocalBackend
 from services.trainer.servicer import TrainerServicer
 from services.trainer.settings import TrainerSettings
 from services.trainer.tracking import require_installed
+
+if TYPE_CHECKING:
+    from services.trainer.kubernetes.cluster import Cluster
 
 
 async def run(settings: TrainerSettings) -> None:
@@ -53,6 +56,8 @@ async def _cluster(settings: TrainerSettings) -> AsyncIterator[Cluster | None]:
         require_installed(settings.tracking)
         yield None
     else:
+        from services.trainer.kubernetes.cluster import joined  # noqa: PLC0415 - slow, and only a cluster needs it
+
         with joined(settings.launch, settings.work_dir) as cluster:
             yield cluster
 

@@ -18,7 +18,7 @@ class FakeApi:
     """`faults` are raised by the next calls of their method; `calls` are (method, path)."""
 
     def __init__(self) -> None:
-        self.access = Access("http://fake", "lab")
+        self.access = Access(configuration=None, namespace="lab")
         self.objects: dict[str, Object] = {}
         self.texts: dict[str, str] = {}
         self.calls: list[tuple[str, str]] = []

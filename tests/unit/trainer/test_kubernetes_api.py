@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
+from kubernetes.config.incluster_config import InClusterConfigLoader
 
 from retrograde.runtime.errors import (
     ConflictError,
@@ -19,8 +24,10 @@ from retrograde.runtime.errors import (
     RetrogradeError,
     UnavailableError,
 )
+from services.trainer.kubernetes import access
 from services.trainer.kubernetes.access import Access, from_kubeconfig, from_service_account
 from services.trainer.kubernetes.api import ExpiredError, KubernetesApi
+from tests.certificates import Authority
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -34,6 +41,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_PATCH(self) -> None:
+        self._answer()
+
     def do_DELETE(self) -> None:
         self._answer()
 
@@ -42,6 +52,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.content_type = self.headers["Content-Type"]
         self.server.asked.append((self.command, self.path, self.headers.get("Authorization", ""), body))
         path = self.path.partition("?")[0]
         if path.endswith("/late"):
@@ -56,12 +67,17 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """On loopback."""
+    """On loopback; over TLS with the certificate and key of `identity`."""
 
-    def __init__(self) -> None:
+    def __init__(self, identity: Path | None = None) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
+        if identity:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(identity / "tls.crt", identity / "tls.key")
+            self.socket = context.wrap_socket(self.socket, server_side=True)
         self.answer = json.dumps({"message": "words of the server"})
         self.asked: list[tuple[str, str, str, bytes]] = []
+        self.content_type = ""
         self.may_answer = threading.Event()
 
     @property
@@ -69,9 +85,9 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as server:
+@contextlib.contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
@@ -80,6 +96,39 @@ def server() -> Iterator[Server]:
             server.may_answer.set()
             server.shutdown()
             thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving(Server()) as server:
+        yield server
+
+
+def kubeconfig(folder: Path, user: dict[str, str], server: str = "http://b:1/") -> Path:
+    """A file whose second context, with that server, is the current one."""
+    contexts = [
+        {"name": name, "context": {"cluster": name, "user": "me", "namespace": f"of-{name}"}} for name in ("a", "b")
+    ]
+    config = {
+        "clusters": [{"name": "a", "cluster": {"server": "http://a:1"}}, {"name": "b", "cluster": {"server": server}}],
+        "contexts": contexts,
+        "users": [{"name": "me", "user": user}],
+        "current-context": "b",
+    }
+    (folder / "config").write_text(yaml.safe_dump(config))
+    return folder / "config"
+
+
+@pytest.fixture
+def to(tmp_path: Path) -> Callable[[str], Access]:
+    """Makes the access to a server by its URL."""
+    return lambda url: from_kubeconfig(kubeconfig(tmp_path, {"token": "t"}, url))
+
+
+@pytest.fixture
+def api(server: Server, to: Callable[[str], Access]) -> Iterator[KubernetesApi]:
+    with KubernetesApi(to(server.url)) as api:
+        yield api
 
 
 @pytest.mark.parametrize(
@@ -97,101 +146,172 @@ def server() -> Iterator[Server]:
         (503, UnavailableError),
     ],
 )
-def test_a_refusal_is_an_error_of_ours(server: Server, status: int, error: type[RetrogradeError]) -> None:
+def test_a_refusal_is_an_error_of_ours(api: KubernetesApi, status: int, error: type[RetrogradeError]) -> None:
     """Each status has its class; the message has the path, the status and the server's words."""
-    with (
-        KubernetesApi(Access(server.url, "lab")) as api,
-        pytest.raises(error, match=rf"/jobs/{status} with {status}: words of the server"),
-    ):
+    with pytest.raises(error, match=rf"/jobs/{status} with {status}: words of the server"):
         api.create(f"/jobs/{status}", {})
 
 
-def test_an_answer_that_is_no_json_is_told_as_it_is(server: Server) -> None:
+def test_an_answer_that_is_no_json_is_told_as_it_is(server: Server, api: KubernetesApi) -> None:
     """A proxy's page, say: its first words are in the error."""
     server.answer = "<html>bad gateway"
-    with KubernetesApi(Access(server.url, "lab")) as api, pytest.raises(UnavailableError, match="502: <html>bad"):
+    with pytest.raises(UnavailableError, match="502: <html>bad"):
         api.get("/502")
 
 
-def test_a_server_that_is_late_or_away_is_unavailable(server: Server) -> None:
-    """Neither a request without an answer nor a closed port raises anything else."""
-    late, away = Access(server.url, "lab"), Access("http://127.0.0.1:1", "lab")
-    with KubernetesApi(late, timeout_seconds=0.2) as api, pytest.raises(UnavailableError, match="does not answer"):
-        api.get("/late")
-    with KubernetesApi(away) as api, pytest.raises(UnavailableError, match="http://127"):
+def test_a_server_that_is_late_or_away_is_unavailable(server: Server, to: Callable[[str], Access]) -> None:
+    """A request without an answer and a closed port raise nothing else; neither is asked again."""
+    with KubernetesApi(to(server.url), timeout_seconds=0.2) as api:
+        with pytest.raises(UnavailableError, match="does not answer"):
+            api.get("/late")
+        with pytest.raises(UnavailableError, match="does not answer"):
+            list(api.watch("/late", "1", 0))
+    assert [path.partition("?")[0] for _, path, _, _ in server.asked] == ["/late", "/late"]
+    with KubernetesApi(to("http://127.0.0.1:1")) as api, pytest.raises(UnavailableError, match="http://127"):
         api.get("/")
 
 
-def test_a_watch_tells_events_until_it_ends(server: Server) -> None:
+def test_a_watch_tells_events_until_it_ends(server: Server, api: KubernetesApi) -> None:
     """A line of JSON for each; the version from which to watch is asked for."""
-    events = [{"type": "ADDED", "object": {"n": 1}}, {"type": "DELETED", "object": {"n": 2}}]
-    server.answer = "".join(json.dumps(event) + "\n" for event in events)
-    with KubernetesApi(Access(server.url, "lab")) as api:
-        assert list(api.watch("/runs", "17", 5)) == events
-    assert server.asked[0][1] == "/runs?watch=true&resourceVersion=17&timeoutSeconds=5"
+    server.answer = "".join(
+        json.dumps({"type": kind, "object": {"n": number}}) + "\n" for kind, number in (("ADDED", 1), ("DELETED", 2))
+    )
+    told = [(event["type"], event["object"]) for event in api.watch("/runs", "17", 5)]
+    assert told == [("ADDED", {"n": 1}), ("DELETED", {"n": 2})]
+    asked = urlsplit(server.asked[0][1])
+    assert asked.path == "/runs"
+    assert parse_qs(asked.query) == {"watch": ["True"], "resourceVersion": ["17"], "timeoutSeconds": ["5"]}
 
 
-def test_a_watch_from_a_version_that_is_gone_is_expired(server: Server) -> None:
+def test_a_watch_from_a_version_that_is_gone_is_expired(server: Server, api: KubernetesApi) -> None:
     """As the answer's status, and as an event of the stream."""
-    with KubernetesApi(Access(server.url, "lab")) as api:
-        with pytest.raises(ExpiredError):
-            list(api.watch("/410", "1", 5))
-        server.answer = json.dumps({"type": "ERROR", "object": {"code": 410, "message": "too old"}}) + "\n"
-        with pytest.raises(ExpiredError, match="too old"):
-            list(api.watch("/runs", "1", 5))
+    with pytest.raises(ExpiredError):
+        list(api.watch("/410", "1", 5))
+    status = {"code": 410, "reason": "Expired", "message": "too old"}
+    server.answer = json.dumps({"type": "ERROR", "object": status}) + "\n"
+    with pytest.raises(ExpiredError, match="too old"):
+        list(api.watch("/runs", "1", 5))
 
 
-def test_a_deletion_names_the_object_it_means(server: Server) -> None:
+def test_a_deletion_names_the_object_it_means(server: Server, api: KubernetesApi) -> None:
     """In the foreground, and only the one of that uid."""
-    with KubernetesApi(Access(server.url, "lab")) as api:
-        api.delete("/jobs/a", "uid-1")
+    api.delete("/jobs/a", "uid-1")
     assert json.loads(server.asked[0][3]) == {"propagationPolicy": "Foreground", "preconditions": {"uid": "uid-1"}}
 
 
-def test_a_replaced_token_is_used_at_once(server: Server, tmp_path: Path) -> None:
-    """The kubelet writes a new one into the same file while the pod runs."""
-    token = tmp_path / "token"
-    with KubernetesApi(Access(server.url, "lab", token_file=token)) as api:
+def test_a_patch_can_take_a_field_away(server: Server, api: KubernetesApi) -> None:
+    """A null is sent as it is, to be merged."""
+    api.patch("/runs/a/status", {"status": {"stage": None}})
+    assert (server.content_type, server.asked[0][3]) == ("application/merge-patch+json", b'{"status": {"stage": null}}')
+
+
+def test_a_log_is_text_whatever_it_looks_like(server: Server, api: KubernetesApi) -> None:
+    """Lines of JSON stay lines; only as many as are wanted are asked for."""
+    server.answer = '{"loss": 1}\n{"loss": 2}\n'
+    assert api.text("/log", container="train", tailLines="2") == server.answer
+    assert server.asked[0][1] == "/log?container=train&tailLines=2"
+
+
+def test_proxies_of_the_environment_are_not_for_the_api_server(
+    monkeypatch: pytest.MonkeyPatch, server: Server, to: Callable[[str], Access]
+) -> None:
+    """Calls and watches reach it although every variable names a proxy that is away."""
+    for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:1")
+        monkeypatch.setenv(variable.lower(), "http://127.0.0.1:1")
+    with KubernetesApi(to(server.url)) as api:
+        api.get("/")
+        list(api.watch("/runs", "1", 5))
+    assert len(server.asked) == 2
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> Path:
+    """What a pod has of its service account; and a server's identity that its authority signed."""
+    authority = Authority(tmp_path / "authority")
+    authority.issue(tmp_path / "identity")
+    (tmp_path / "ca.crt").write_text(authority.certificate)
+    (tmp_path / "namespace").write_text("lab")
+    (tmp_path / "token").write_text("one")
+    return tmp_path
+
+
+def in_pod(account: Path, server: Server) -> Access:
+    port = str(server.server_port)
+    return from_service_account(account, {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": port})
+
+
+class Hasty(InClusterConfigLoader):  # type: ignore[misc]
+    """Reads the token again after no time instead of a minute."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._token_refresh_period = timedelta(0)
+
+
+def test_a_pod_signs_in_by_its_service_account(monkeypatch: pytest.MonkeyPatch, account: Path) -> None:
+    """Over TLS, with the token that the kubelet wrote last: it replaces it while the pod runs."""
+    monkeypatch.setattr(access, "InClusterConfigLoader", Hasty)
+    with serving(Server(account / "identity")) as server, KubernetesApi(in_pod(account, server)) as api:
+        assert api.access.namespace == "lab"
         for word in ("one", "two"):
-            token.write_text(f"{word}\n")
+            (account / "token").write_text(word)
             api.get("/")
-    assert [who for _, _, who, _ in server.asked] == ["Bearer one", "Bearer two"]
+        (account / "token").unlink()
+        with pytest.raises(UnavailableError, match="token"):
+            api.get("/")
+    assert [who for _, _, who, _ in server.asked] == ["bearer one", "bearer two"]
 
 
-def kubeconfig(folder: Path, user: dict[str, str]) -> Path:
-    """A file whose second context is the current one."""
-    contexts = [
-        {"name": name, "context": {"cluster": name, "user": "me", "namespace": f"of-{name}"}} for name in ("a", "b")
-    ]
-    config = {
-        "clusters": [{"name": name, "cluster": {"server": f"http://{name}:1/"}} for name in ("a", "b")],
-        "contexts": contexts,
-        "users": [{"name": "me", "user": user}],
-        "current-context": "b",
-    }
-    (folder / "config").write_text(yaml.safe_dump(config))
-    return folder / "config"
+def test_a_server_of_another_authority_is_told_nothing(account: Path) -> None:
+    """Its certificate is not what the service account trusts: the error says so, and no token was sent."""
+    (account / "ca.crt").write_text(Authority(account / "stranger").certificate)
+    with serving(Server(account / "identity")) as server, KubernetesApi(in_pod(account, server)) as api:
+        with pytest.raises(UnavailableError, match=r"does not answer: (?s:.*)CERTIFICATE_VERIFY_FAILED"):
+            api.get("/")
+        assert server.asked == []
+
+
+def test_outside_a_pod_a_kubeconfig_is_asked_for(tmp_path: Path) -> None:
+    """Without a service account the error says what to set."""
+    with pytest.raises(InvalidInputError, match=r"launch\.kubeconfig: empty, .*; name a kubeconfig"):
+        from_service_account(tmp_path, {})
+
+
+def signed(access: Access) -> object:
+    return access.configuration.get_api_key_with_prefix("authorization")
 
 
 def test_a_kubeconfig_is_read_for_its_current_context(tmp_path: Path) -> None:
     """Server, namespace and token are that context's; a token file is found beside the kubeconfig."""
     access = from_kubeconfig(kubeconfig(tmp_path, {"token": "t"}))
-    assert (access.server, access.namespace, access.headers()) == ("http://b:1", "of-b", {"Authorization": "Bearer t"})
+    assert (access.configuration.host, access.namespace, signed(access)) == ("http://b:1", "of-b", "Bearer t")
     (tmp_path / "secret").write_text("f")
-    assert from_kubeconfig(kubeconfig(tmp_path, {"tokenFile": "secret"})).headers() == {"Authorization": "Bearer f"}
+    assert signed(from_kubeconfig(kubeconfig(tmp_path, {"tokenFile": "secret"}))) == "Bearer f"
 
 
-def test_a_kubeconfig_that_is_incomplete_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"current-context": "c"}, "Expected object with name c in .*contexts"),
+        ({"clusters": [{"name": "b", "cluster": {}}]}, "no server"),
+        ({"clusters": [{"name": "b", "cluster": {"server": "https://b", "certificate-authority": "x"}}]}, "not exist"),
+        ({"contexts": [{"name": "b", "context": "c"}]}, ""),
+    ],
+)
+def test_a_kubeconfig_that_is_incomplete_is_refused(tmp_path: Path, wrong: dict[str, Any], words: str) -> None:
     """The error names the file and what it lacks."""
     path = kubeconfig(tmp_path, {})
-    path.write_text(path.read_text().replace("current-context: b", "current-context: c"))
-    with pytest.raises(InvalidInputError, match=rf"launch\.kubeconfig: {path}: no contexts: c; name a kubeconfig"):
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **wrong}))
+    with pytest.raises(InvalidInputError, match=rf"launch\.kubeconfig: {path}: .*{words}.*; name a kubeconfig"):
         from_kubeconfig(path)
+
+
+@pytest.mark.parametrize("text", ["", "text", "- 1", "{"])
+def test_a_file_that_is_no_kubeconfig_is_refused(tmp_path: Path, text: str) -> None:
+    """Whatever its content is, and where there is none."""
     with pytest.raises(InvalidInputError, match="none"):
         from_kubeconfig(tmp_path / "none")
-
-
-def test_outside_a_pod_a_kubeconfig_is_asked_for(tmp_path: Path) -> None:
-    """Without a service account the error says what to set."""
-    with pytest.raises(InvalidInputError, match=r"launch\.kubeconfig: empty, .* name a kubeconfig"):
-        from_service_account(tmp_path, {})
+    (tmp_path / "config").write_text(text)
+    with pytest.raises(InvalidInputError, match=r"(?s)launch\.kubeconfig: .*; name a kubeconfig"):
+        from_kubeconfig(tmp_path / "config")

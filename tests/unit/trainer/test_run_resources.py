@@ -151,6 +151,7 @@ async def test_a_restarted_trainer_takes_resources_up_where_they_are() -> None:
     async with trainer.life() as controller, carried_out(api, controller):
         apply(api, "good")
         await until(is_so(lambda: resource(api, "good")["status"]["stage"] == "one"))
+        await until(lambda: "good" in trainer.stages[0].at_work)  # or the fault might be its
         trainer.stages[0].faults = [NotFoundError("no such object")]
         apply(api, "bad")
         await until(is_so(lambda: state(api, "bad") == "Failed"))
