@@ -93,41 +93,45 @@ topologySpreadConstraints:
 
 {{/* The whole directory /etc/retrograde of a component; `secrets` is the list of what it reads of kafka and s3. */}}
 {{- define "retrograde.settingsVolume" -}}
-{{- $root := index .it 0 -}}
-{{- $values := $root.Values -}}
+{{- $sources := include "retrograde.settingsSources" . | trim -}}
 name: settings
 projected:
   defaultMode: 0440
-  sources:
-    {{- if .configmap }}
-    - configMap: { name: {{ .configmap }} }
-    {{- end }}
-    {{- if $values.tls.enabled }}
-    - secret:
-        name: {{ include "retrograde.tlsSecret" .it }}
-        items: [{ key: tls.crt, path: tls/tls.crt }, { key: tls.key, path: tls/tls.key }, { key: ca.crt, path: tls/ca.crt }]
-    {{- end }}
-    {{- if and (has "kafka" .secrets) (include "retrograde.kafkaKeys" $root) }}
-    - secret:
-        name: {{ $values.kafka.secretName | quote }}
-        items:
-          {{- range splitList " " (include "retrograde.kafkaKeys" $root) }}
-          - { key: {{ . }}, path: kafka/{{ . }} }
-          {{- end }}
-    {{- end }}
-    {{- if has "s3" .secrets }}
-    - secret:
-        name: {{ $values.s3.secretName | quote }}
-        items:
-          {{- range concat (list "access_key" "secret_key") ($values.s3.ca | ternary (list "ca.crt") list) }}
-          - { key: {{ . }}, path: s3/{{ . }} }
-          {{- end }}
-    {{- end }}
-    {{- if include "retrograde.takesTokens" .it }}
-    - secret:
-        name: {{ $values.tokens.secretName | quote }}
-        items: [{ key: {{ index .it 1 }}.yaml, path: tokens/tokens.yaml }]
-    {{- end }}
+  sources: {{- if $sources }}{{ $sources | nindent 4 }}{{ else }} []{{ end }}
+{{- end }}
+
+{{- define "retrograde.settingsSources" -}}
+{{- $root := index .it 0 -}}
+{{- $values := $root.Values -}}
+{{- if .configmap }}
+- configMap: { name: {{ .configmap }} }
+{{- end }}
+{{- if $values.tls.enabled }}
+- secret:
+    name: {{ include "retrograde.tlsSecret" .it }}
+    items: [{ key: tls.crt, path: tls/tls.crt }, { key: tls.key, path: tls/tls.key }, { key: ca.crt, path: tls/ca.crt }]
+{{- end }}
+{{- if and (has "kafka" .secrets) (include "retrograde.kafkaKeys" $root) }}
+- secret:
+    name: {{ $values.kafka.secretName | quote }}
+    items:
+      {{- range splitList " " (include "retrograde.kafkaKeys" $root) }}
+      - { key: {{ . }}, path: kafka/{{ . }} }
+      {{- end }}
+{{- end }}
+{{- if and (has "s3" .secrets) (include "retrograde.s3Keys" $root) }}
+- secret:
+    name: {{ $values.s3.secretName | quote }}
+    items:
+      {{- range splitList " " (include "retrograde.s3Keys" $root) }}
+      - { key: {{ . }}, path: s3/{{ . }} }
+      {{- end }}
+{{- end }}
+{{- if include "retrograde.takesTokens" .it }}
+- secret:
+    name: {{ $values.tokens.secretName | quote }}
+    items: [{ key: {{ index .it 1 }}.yaml, path: tokens/tokens.yaml }]
+{{- end }}
 {{- end }}
 
 {{/* The keys that the Kafka Secret must have, with spaces between; nothing when it needs none. */}}
@@ -138,6 +142,12 @@ projected:
 {{- if $kafka.tls.clientCertificate }}{{ $keys = concat $keys (list "tls.crt" "tls.key") }}{{ end -}}
 {{- if $kafka.sasl.enabled }}{{ $keys = concat $keys (list "username" "password") }}{{ end -}}
 {{ join " " $keys }}
+{{- end }}
+
+{{/* Likewise of the store's. */}}
+{{- define "retrograde.s3Keys" -}}
+{{- $keys := eq .Values.s3.identity "keys" | ternary (list "access_key" "secret_key") list -}}
+{{ join " " (concat $keys (.Values.s3.ca | ternary (list "ca.crt") list)) }}
 {{- end }}
 
 {{- define "retrograde.probes" -}}

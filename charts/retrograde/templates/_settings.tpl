@@ -21,7 +21,9 @@ kafka://{{ join "," $kafka.brokers }}{{ if $query }}?{{ join "&" $query }}{{ end
 {{- define "retrograde.s3Url" -}}
 {{- $s3 := .Values.s3 -}}
 s3://{{ $s3.bucket }}{{ with $s3.prefix }}/{{ . }}{{ end }}?endpoint={{ $s3.endpoint -}}
-&access_key_file=/etc/retrograde/s3/access_key&secret_key_file=/etc/retrograde/s3/secret_key&region={{ $s3.region -}}
+&{{ if eq $s3.identity "account" }}identity=account
+{{- else }}access_key_file=/etc/retrograde/s3/access_key&secret_key_file=/etc/retrograde/s3/secret_key{{ end -}}
+&region={{ $s3.region -}}
 {{ if $s3.ca }}&ca_file=/etc/retrograde/s3/ca.crt{{ end }}
 {{- end }}
 

@@ -100,7 +100,8 @@ def test_a_killed_upload_is_found_and_forgotten(settings: S3Settings, store: S3S
     folder = folder_of(tmp_path / "set", weights=os.urandom(50_000_000))
     with Proxy(int(settings.endpoint.rpartition(":")[2])) as proxy:
         proxy.up.stall(45_000_000)
-        keys = f"access_key_file={settings.access_key_file}&secret_key_file={settings.secret_key_file}"
+        assert settings.key_files
+        keys = "access_key_file={}&secret_key_file={}".format(*settings.key_files)
         url = f"s3://{settings.bucket}?endpoint=http://127.0.0.1:{proxy.port}&{keys}"
         process = child("store", url, "runs/r/checkpoints/a", folder)
         while not proxy.up.num_faults:
@@ -180,18 +181,21 @@ def test_a_wrong_clock_is_set_by_the_servers(store: S3Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("position", "text", "said"),
     [
-        ("secret_key_file", "wrong-secret", "secret_key_file {file}: not the secret of the key in"),
-        ("access_key_file", "nobody", "access_key_file {file}: the server knows no such key"),
+        (1, "wrong-secret", "secret_key_file {file}: not the secret of the key in"),
+        (0, "nobody", "access_key_file {file}: the server knows no such key"),
     ],
 )
-def test_wrong_keys_are_named(settings: S3Settings, tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_wrong_keys_are_named(settings: S3Settings, tmp_path: Path, position: int, text: str, said: str) -> None:
     """A wrong secret and an unknown user are InvalidInputErrors that name the file to correct, and no secret."""
     file = tmp_path / "key"
     file.write_text(text)
+    assert settings.key_files
+    files = list(settings.key_files)
+    files[position] = file
     with pytest.raises(InvalidInputError) as refused:
-        S3Store(replace(settings, **{name: file}))  # type: ignore[arg-type]
+        S3Store(replace(settings, key_files=tuple(files)))
     assert said.format(file=file) in str(refused.value)
     assert text not in str(refused.value).replace(str(file), "")
 

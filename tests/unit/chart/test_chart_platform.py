@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from chart_render import ALL_ON, PODS, SERVICES, profile, rendered
+from chart_render import ALL_ON, PODS, SERVICES, Object, profile, rendered
+
+from retrograde.runtime.adapters.s3_settings import parse_s3_url
 
 REPLICATED = (*SERVICES, "job")
 
@@ -41,6 +43,24 @@ def test_accounts_have_the_values_annotations(component: str) -> None:
     roles = {name: {"serviceAccountAnnotations": {"role": f"of-{name}"}} for name in REPLICATED}
     accounts = [chart.one("ServiceAccount", component)["metadata"] for chart in (rendered(**roles), rendered())]
     assert [account.get("annotations") for account in accounts] == [{"role": f"of-{component}"}, None]
+
+
+@pytest.mark.parametrize("component", [name for name in REPLICATED if name != "verifier"])
+def test_the_store_may_be_opened_by_the_account(component: str) -> None:
+    """Then no key is mounted, the authority of the store still is, and the URL says whose keys are used."""
+    own, trusting = rendered(s3={"identity": "account"}), rendered(s3={"identity": "account", "ca": True})
+    assert s3_items(own.pod(component)) == []
+    assert s3_items(trusting.pod(component)) == ["ca.crt"]
+    assert s3_items(profile("defaults").pod(component)) == ["access_key", "secret_key"]
+    store = own.settings("trainer" if component == "job" else component)["store"]
+    assert parse_s3_url(store).key_files is None
+
+
+def s3_items(pod: Object) -> list[str]:
+    """Keys of the store's Secret that a pod mounts."""
+    (settings,) = [volume for volume in pod["spec"]["volumes"] if volume["name"] == "settings"]
+    secrets = [source.get("secret", {}) for source in settings["projected"]["sources"]]
+    return [item["key"] for each in secrets if each.get("name") == "retrograde-s3" for item in each["items"]]
 
 
 @pytest.mark.parametrize(

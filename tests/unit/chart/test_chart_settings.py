@@ -121,7 +121,7 @@ def test_the_store_can_be_opened(values: Object, prefix: str, ca_file: Path | No
     (url,) = urls
     settings = parse_s3_url(url)
     assert (settings.prefix, settings.ca_file) == (prefix, ca_file)
-    assert settings.access_key_file == Path("/etc/retrograde/s3/access_key")
+    assert settings.key_files == (Path("/etc/retrograde/s3/access_key"), Path("/etc/retrograde/s3/secret_key"))
 
 
 @pytest.mark.parametrize("component", SERVICES)

@@ -10,7 +10,7 @@ from retrograde.runtime.adapters.s3_refusals import read_refusal, refusal
 from retrograde.runtime.adapters.s3_settings import S3Settings
 from retrograde.runtime.errors import UnavailableError
 
-SETTINGS = S3Settings("trees", "http://127.0.0.1:9000", Path("/a"), Path("/s"))
+SETTINGS = S3Settings("trees", "http://127.0.0.1:9000", (Path("/a"), Path("/s")))
 
 
 def answer(code: str, message: str) -> bytes:
@@ -27,6 +27,13 @@ def test_a_full_server_is_said_in_its_words_at_once() -> None:
         "store: s3://trees/k at http://127.0.0.1:9000: Storage backend has reached its minimum free drive. "
         "(507 XMinioStorageFull); free some space there"
     )
+
+
+def test_a_role_that_may_not_is_said() -> None:
+    """Where there are no key files the role is what has to be mended."""
+    settings = S3Settings("trees", "http://127.0.0.1:9000", None)
+    error = refusal(settings, "k", read_refusal(403, {}, answer("AccessDenied", "")))
+    assert "identity=account: refused (AccessDenied); the role needs to read, write, list and delete" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,7 @@ def test_a_whole_url() -> None:
         bucket="trees",
         prefix="team/a/",
         endpoint="https://127.0.0.1:9000",
-        access_key_file=Path("/keys/access"),
-        secret_key_file=Path("/keys/secret"),
+        key_files=(Path("/keys/access"), Path("/keys/secret")),
         ca_file=Path("/keys/ca.pem"),
         region="eu-west-1",
     )
@@ -42,6 +41,8 @@ def test_a_prefix_ends_in_one_slash(prefix: str) -> None:
         ("s3://trees?endpoint=http://h:1&access_key_file=/a", "parameter secret_key_file is missing"),
         (f"s3://trees?{QUERY}&acess_key_file=/a", "'acess_key_file' is unknown; did you mean access_key_file?"),
         (f"s3://trees?{QUERY}&colour=red", "'colour' is unknown; known are endpoint, access_key_file"),
+        (f"s3://trees?{QUERY}&identity=account", "access_key_file is given beside identity=account; leave one"),
+        ("s3://trees?endpoint=http://h:1&identity=root", "identity 'root' is none: account, or leave it out"),
         (f"s3://trees?{QUERY}&region=", "parameter region is empty"),
         (f"s3://trees?{QUERY}&endpoint=http://h:1", "parameter endpoint is given twice"),
         (f"s3://trees/../x?{QUERY}", "prefix: key '../x'"),

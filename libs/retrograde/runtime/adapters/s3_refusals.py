@@ -90,17 +90,20 @@ def refusal(settings: S3Settings, key: str, refused: RefusedError, *, is_opening
 
 
 def _about_keys(settings: S3Settings, code: str) -> str:
+    if settings.key_files is None:
+        return f"identity=account: refused ({code}); the role needs to read, write, list and delete there"
+    access_key_file, secret_key_file = settings.key_files
     match code:
         case "InvalidAccessKeyId":
-            return (
-                f"access_key_file {settings.access_key_file}: the server knows no such key; write one of its users' in"
-            )
+            return f"access_key_file {access_key_file}: the server knows no such key; write one of its users' in"
         case "SignatureDoesNotMatch":
-            file, other = settings.secret_key_file, settings.access_key_file
-            return f"secret_key_file {file}: not the secret of the key in {other}; write the right one in"
+            return (
+                f"secret_key_file {secret_key_file}: not the secret of the key in {access_key_file}; write the right "
+                "one in"
+            )
         case _:
             return (
-                f"access_key_file {settings.access_key_file}: refused ({code}); check both key files, and that this "
+                f"access_key_file {access_key_file}: refused ({code}); check both key files, and that this "
                 "user may read, write, list and delete"
             )
 

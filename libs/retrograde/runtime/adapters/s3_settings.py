@@ -2,6 +2,7 @@
 
     s3://BUCKET[/PREFIX]?endpoint=http[s]://HOST:PORT&access_key_file=/PATH&secret_key_file=/PATH
 
+With identity=account in place of the two files keys are those of the process's own account in its cloud (s3_keys).
 Further parameters: ca_file=/PATH, the authority that signed the server's certificate instead of the system's, and
 region=R. Everything is taken literally, without percent-decoding. Secrets stand in files, never in the URL.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -20,8 +22,8 @@ from retrograde.runtime.adapters.url_query import read_parameters
 from retrograde.runtime.errors import InvalidInputError
 
 _SHAPE = "s3://BUCKET[/PREFIX]?endpoint=http://HOST:PORT&access_key_file=/PATH&secret_key_file=/PATH"
-_REQUIRED = ("endpoint", "access_key_file", "secret_key_file")
-_PARAMETERS = (*_REQUIRED, "ca_file", "region")
+_KEY_FILES = ("access_key_file", "secret_key_file")
+_PARAMETERS = ("endpoint", *_KEY_FILES, "ca_file", "region", "identity")
 DEFAULT_REGION = "us-east-1"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
@@ -32,8 +34,8 @@ class S3Settings:
 
     bucket: str
     endpoint: str
-    access_key_file: Path
-    secret_key_file: Path
+    key_files: tuple[Path, Path] | None
+    """Of the access key and the secret key; None: keys of the process's account."""
     prefix: str = ""
     """Goes before every key; ends in "/" unless empty."""
     ca_file: Path | None = None
@@ -63,8 +65,7 @@ def parse_s3_url(url: str) -> S3Settings:
         bucket=bucket,
         prefix=_prefix(url, prefix),
         endpoint=_endpoint(url, given["endpoint"]),
-        access_key_file=_file(url, "access_key_file", given["access_key_file"]),
-        secret_key_file=_file(url, "secret_key_file", given["secret_key_file"]),
+        key_files=None if "identity" in given else _key_files(url, given),
         ca_file=_file(url, "ca_file", given["ca_file"]) if "ca_file" in given else None,
         region=given.get("region", DEFAULT_REGION),
     )
@@ -72,10 +73,25 @@ def parse_s3_url(url: str) -> S3Settings:
 
 def _parameters(url: str, query: str) -> dict[str, str]:
     given = read_parameters(query, _PARAMETERS, functools.partial(_refuse, url))
-    for name in _REQUIRED:
+    for name in ("endpoint", *(() if "identity" in given else _KEY_FILES)):
         if name not in given:
             _refuse(url, f"parameter {name} is missing")
+    if "identity" in given:
+        _check_identity(url, given)
     return given
+
+
+def _check_identity(url: str, given: Mapping[str, str]) -> None:
+    if given["identity"] != "account":
+        _refuse(url, f"identity {given['identity']!r} is none: account, or leave it out and name key files")
+    for name in _KEY_FILES:
+        if name in given:
+            _refuse(url, f"parameter {name} is given beside identity=account; leave one of them out")
+
+
+def _key_files(url: str, given: Mapping[str, str]) -> tuple[Path, Path]:
+    access_key_file, secret_key_file = (_file(url, name, given[name]) for name in _KEY_FILES)
+    return access_key_file, secret_key_file
 
 
 def _prefix(url: str, prefix: str) -> str:

@@ -1,4 +1,4 @@
-"""Requests signed with keys from files (AWS Signature Version 4, by minio-py), as the server's clock has it.
+"""Signed requests (AWS Signature Version 4, by minio-py), as the server's clock has it.
 
 The body is not part of the signature: a CRC-32C, which is, goes with it, costs a tenth of a SHA-256 and is kept by the
 server beside the object.
@@ -10,14 +10,12 @@ import email.utils
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from minio.credentials import Credentials
 from minio.signer import sign_v4_s3
 
+from retrograde.runtime.adapters.s3_keys import keys_of
 from retrograde.runtime.adapters.s3_settings import S3Settings
-from retrograde.runtime.errors import InvalidInputError
 
 _UNSIGNED = "UNSIGNED-PAYLOAD"
 _SAME_CLOCK = timedelta(seconds=1)
@@ -35,13 +33,13 @@ class Request:
 
 
 class Signer:
-    """Signs for one bucket. Keys are read when it is made, and again by `renew`."""
+    """Signs for one bucket."""
 
     def __init__(self, settings: S3Settings) -> None:
         self._settings = settings
         self._url = urlsplit(settings.endpoint)
         self._ahead = timedelta()  # the server's clock, of ours
-        self._credentials = self._read()
+        self._keys = keys_of(settings)
 
     def sign(self, request: Request) -> tuple[str, dict[str, str]]:
         """(target, headers) to be sent."""
@@ -50,8 +48,10 @@ class Signer:
         pairs = sorted((request.query or {}).items())
         query = "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in pairs)
         date = datetime.now(UTC) + self._ahead
+        keys = self._keys.current()
         headers = {
             **(request.headers or {}),
+            **({"x-amz-security-token": keys.session_token} if keys.session_token else {}),
             "Host": self._url.netloc,
             "x-amz-content-sha256": _UNSIGNED,
             "x-amz-date": date.strftime("%Y%m%dT%H%M%SZ"),
@@ -61,36 +61,18 @@ class Signer:
             url=self._url._replace(path=path, query=query),
             region=self._settings.region,
             headers=headers,
-            credentials=self._credentials,
+            credentials=keys,
             content_sha256=_UNSIGNED,
             date=date,
         )
         return f"{path}?{query}" if query else path, signed
 
     def renew(self) -> bool:
-        """Reads the keys again; whether they have changed since they were read last."""
-        before, self._credentials = self._credentials, self._read()
-        return bool(before != self._credentials)
+        """Whether there are other keys than those of a moment ago."""
+        return self._keys.renew()
 
     def set_clock(self, date: str) -> bool:
         """Goes by the server's clock, from its Date header; whether that differs from what was believed."""
         believed = self._ahead
         self._ahead = email.utils.parsedate_to_datetime(date) - datetime.now(UTC)
         return abs(self._ahead - believed) > _SAME_CLOCK
-
-    def _read(self) -> Credentials:
-        settings = self._settings
-        return Credentials(
-            _key("access_key_file", settings.access_key_file), _key("secret_key_file", settings.secret_key_file)
-        )
-
-
-def _key(name: str, path: Path) -> str:
-    try:
-        key = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no text"
-        raise InvalidInputError(f"store: {name} {path}: {reason}; name a file that holds the key alone") from error
-    if not key or not key.isprintable() or " " in key:
-        raise InvalidInputError(f"store: {name} {path}: holds no key; write the key alone into it, on one line")
-    return key

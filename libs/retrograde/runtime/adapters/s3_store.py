@@ -1,8 +1,8 @@
 """The ObjectStore port on S3, as MinIO and others offer it; the parts are in the s3_ modules beside this one.
 
     s3_settings   the URL                      s3_upload, s3_download   files in parts
-    s3_signer     keys, signature, clock       s3_answers               pages of keys
-    s3_client     a request, until it is answered
+    s3_keys       files, or an account         s3_answers               pages of keys
+    s3_signer     signature, clock             s3_client                a request, until it is answered
 
 A key of the port is a key of the bucket behind the URL's prefix. What is put is durable and visible whole when the
 server says so; bytes are checked against a CRC-32C by the server on their way in and by us on their way out.

@@ -1,0 +1,88 @@
+"""Where the keys that sign requests come from: two files, or the account of this process in its cloud.
+
+A cloud tells a pod whose ServiceAccount has a role where to get keys, which hold for an hour or so:
+
+    AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ROLE_ARN     the token in that file is exchanged at AWS STS
+    AWS_CONTAINER_CREDENTIALS_FULL_URI            asked of an agent on the node
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import urllib3
+from minio.credentials import Credentials, IamAwsProvider
+
+from retrograde.runtime.adapters.s3_settings import S3Settings
+from retrograde.runtime.errors import InvalidInputError, UnavailableError
+
+_VARIABLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+_TIMEOUT_SECONDS = 10.0
+_RETRIES = urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
+
+
+class KeyFiles:
+    """Keys as the files had them when they were read last."""
+
+    def __init__(self, access_key_file: Path, secret_key_file: Path) -> None:
+        self._access_key_file = access_key_file
+        self._secret_key_file = secret_key_file
+        self._keys = self._read()
+
+    def current(self) -> Credentials:
+        """Those to sign with."""
+        return self._keys
+
+    def renew(self) -> bool:
+        """Reads the files again; whether the keys have changed."""
+        before, self._keys = self._keys, self._read()
+        return bool(before != self._keys)
+
+    def _read(self) -> Credentials:
+        return Credentials(
+            _key("access_key_file", self._access_key_file), _key("secret_key_file", self._secret_key_file)
+        )
+
+
+class Account:
+    """Keys of this process's account, fetched again before they end. Raises InvalidInputError where it has no role."""
+
+    def __init__(self, region: str, http: urllib3.PoolManager | None = None) -> None:
+        if not any(os.environ.get(each) for each in _VARIABLES):
+            raise InvalidInputError(
+                f"store: identity=account: neither {' nor '.join(_VARIABLES)} is set, so this process has no role; "
+                "give its ServiceAccount one, or name key files"
+            )
+        pool = http or urllib3.PoolManager(timeout=_TIMEOUT_SECONDS, retries=_RETRIES)
+        self._provider = IamAwsProvider(region=region, http_client=pool)
+
+    def current(self) -> Credentials:
+        """Those to sign with. Raises UnavailableError, without the cause's text: it has the token."""
+        try:
+            return self._provider.retrieve()
+        except (urllib3.exceptions.HTTPError, ValueError, KeyError, OSError) as error:
+            raise UnavailableError(
+                f"store: identity=account: no keys were given ({type(error).__name__}); see whether this account may "
+                "take its role, and whether STS or the node's agent can be reached"
+            ) from None
+
+    def renew(self) -> bool:
+        """Nothing: keys that hold are the only ones."""
+        return False
+
+
+def keys_of(settings: S3Settings) -> KeyFiles | Account:
+    """Where the store's keys come from. Raises InvalidInputError."""
+    return KeyFiles(*settings.key_files) if settings.key_files else Account(settings.region)
+
+
+def _key(name: str, path: Path) -> str:
+    try:
+        key = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text"
+        raise InvalidInputError(f"store: {name} {path}: {reason}; name a file that holds the key alone") from error
+    if not key or not key.isprintable() or " " in key:
+        raise InvalidInputError(f"store: {name} {path}: holds no key; write the key alone into it, on one line")
+    return key

@@ -1,0 +1,132 @@
+"""A store may be opened with the keys of the process's own account, as clouds give them to pods."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from retrograde.runtime.adapters import open_store
+from retrograde.runtime.adapters.s3_keys import Account
+from retrograde.runtime.adapters.s3_settings import parse_s3_url
+from retrograde.runtime.adapters.s3_signer import Request, Signer
+from retrograde.runtime.errors import InvalidInputError, UnavailableError
+
+URL = "s3://trees?endpoint=https://s3.example.com:443&region=eu-west-1&identity=account"
+LONG_AGO, LATER = "2001-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
+ANSWER = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
+<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>s</SecretAccessKey>
+<SessionToken>t</SessionToken><Expiration>{until}</Expiration></Credentials></AssumeRoleWithWebIdentityResult>
+</AssumeRoleWithWebIdentityResponse>"""
+
+
+@dataclass
+class Sts:
+    """In place of a connection pool: gives keys that end when `until` says, a new key each time; or a `status`."""
+
+    until: str = LATER
+    status: int = 200
+    asked: list[str] = field(default_factory=list)
+
+    def urlopen(self, _method: str, url: str, **_options: object) -> SimpleNamespace:
+        self.asked.append(url)
+        body = ANSWER.format(key=f"key-{len(self.asked)}", until=self.until)
+        return SimpleNamespace(status=self.status, data=body.encode())
+
+
+@pytest.fixture
+def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that a cluster on AWS mounts for an account with a role."""
+    file = tmp_path / "token"
+    file.write_text("a-token")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(file))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/trees")
+    return file
+
+
+def account(sts: Sts) -> Account:
+    return Account("eu-west-1", sts)  # type: ignore[arg-type]  # as much of a pool as is used
+
+
+@contextmanager
+def agent(key: str) -> Iterator[str]:
+    """The URL of a server that gives keys, as one on the node does."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            assert self.headers["Authorization"] == "a-token"
+            keys = {"AccessKeyId": key, "SecretAccessKey": "s", "Token": "session", "Expiration": LATER}
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(keys).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1/credentials"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.usefixtures("token")
+def test_a_token_is_exchanged_for_keys() -> None:
+    """At the region's STS, for the role; the keys are kept while they hold."""
+    sts = Sts()
+    keys = account(sts)
+    assert [keys.current().access_key for _ in range(3)] == ["key-1"] * 3
+    (asked,) = map(urlsplit, sts.asked)
+    given = {name: values[0] for name, values in parse_qs(asked.query).items()}
+    assert asked.netloc == "sts.eu-west-1.amazonaws.com"
+    assert (given["WebIdentityToken"], given["RoleArn"]) == ("a-token", "arn:aws:iam::1:role/trees")
+
+
+def test_keys_that_end_are_fetched_again(token: Path) -> None:
+    """With the token that the file has by then."""
+    sts = Sts(until=LONG_AGO)
+    keys = account(sts)
+    keys.current()
+    token.write_text("another-token")
+    assert keys.current().access_key == "key-2"
+    assert "WebIdentityToken=another-token" in sts.asked[1]
+
+
+@pytest.mark.usefixtures("token")
+def test_no_keys_is_no_fault_of_the_work() -> None:
+    """UnavailableError, which workers wait for; neither it nor its causes have the token."""
+    with pytest.raises(UnavailableError, match="identity=account: no keys were given") as raised:
+        account(Sts(status=403)).current()
+    assert "a-token" not in str(raised.value)
+    assert raised.value.__suppress_context__
+
+
+def test_requests_are_signed_for_the_account(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the key that an agent on the node gave, and the session that it belongs to."""
+    monkeypatch.delenv("AWS_WEB_IDENTITY_TOKEN_FILE")
+    monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(token))
+    with agent("key-of-the-node") as url:
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
+        _, headers = Signer(parse_s3_url(URL)).sign(Request("GET", "a"))
+    assert headers["x-amz-security-token"] == "session"
+    assert "Credential=key-of-the-node/" in headers["Authorization"]
+    assert "x-amz-security-token" in headers["Authorization"]
+
+
+def test_a_process_without_a_role_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is asked, with both ways out."""
+    for name in ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InvalidInputError, match="give its ServiceAccount one, or name key files"):
+        open_store(URL)
