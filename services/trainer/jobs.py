@@ -18,6 +18,7 @@ from services.trainer.launch import Job, JobHandle, JobState, JobStatus, LaunchB
 
 T = TypeVar("T")
 Tell = Callable[[run_pb2.RunEvent], Awaitable[None]]
+See = Callable[[JobStatus], None]
 
 _log = get_logger(__name__)
 _LOOK_EVERY_SECONDS = 0.5
@@ -38,10 +39,13 @@ class JobFailedError(RetrogradeError):
     """A job ended badly more often than allowed; the message carries its last words."""
 
 
-async def run_job(backend: LaunchBackend, job: Job, attempts: int, tell: Tell) -> None:
-    """Returns when the job is done. Raises InvalidInputError when it refuses its input, JobFailedError."""
+async def run_job(backend: LaunchBackend, job: Job, attempts: int, tell: Tell, see: See = lambda _status: None) -> None:
+    """Returns when the job is done; `see` gets how it stands at each look.
+
+    Raises InvalidInputError when it refuses its input, JobFailedError.
+    """
     for attempt in range(1, attempts + 1):
-        status = await _attempt(backend, job, attempt, tell)
+        status = await _attempt(backend, job, attempt, tell, see)
         if status.state is JobState.SUCCEEDED:
             return
         if status.state is JobState.REFUSED:
@@ -65,22 +69,23 @@ async def end_jobs(backend: LaunchBackend, run_id: str, tell: Tell) -> None:
             _ATTEMPTS.labels("cancelled").inc()
 
 
-async def _attempt(backend: LaunchBackend, job: Job, attempt: int, tell: Tell) -> JobStatus:
+async def _attempt(backend: LaunchBackend, job: Job, attempt: int, tell: Tell, see: See) -> JobStatus:
     """One start, or the one that is at work already, up to its end."""
     if job.handle not in await backend.running():
         started = run_pb2.JobStarted(job=job.name, attempt=attempt, num_processes=job.num_processes)
         await tell(run_pb2.RunEvent(job_started=started))
     await backend.launch(job)  # of one at work it makes what an interrupted launch left out
-    status = await _ended(backend, job.handle)
+    status = await _ended(backend, job.handle, see)
     ended = run_pb2.JobEnded(job=job.name, attempt=attempt, outcome=_OUTCOMES[status.state], reason=status.reason)
     await tell(run_pb2.RunEvent(job_ended=ended))
     _ATTEMPTS.labels(status.state.value).inc()
     return status
 
 
-async def _ended(backend: LaunchBackend, handle: JobHandle) -> JobStatus:
+async def _ended(backend: LaunchBackend, handle: JobHandle, see: See) -> JobStatus:
     while True:
         status = await _patiently(lambda: backend.status(handle))
+        see(status)
         if status.state is not JobState.RUNNING:
             return status
         await asyncio.sleep(_LOOK_EVERY_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -14,7 +15,7 @@ from retrograde.core.settings import RlSettings
 from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.errors import InvalidInputError, UnavailableError
 from services.trainer.jobs import run_job
-from services.trainer.launch import Job, JobHandle, JobState
+from services.trainer.launch import Job, JobHandle, JobState, JobStatus
 from services.trainer.stages.job_gauges import hide, show
 from services.trainer.stages.stage import Progress, RunContext
 
@@ -133,12 +134,25 @@ def publishes(handle: JobHandle) -> bool:
     return handle.name.endswith("_rl")
 
 
+@dataclass(slots=True)
+class _Wait:
+    """What a job waits for, before its first step and after; "" while it works."""
+
+    words: str = ""
+
+    def see(self, status: JobStatus) -> None:
+        """Takes in how the job stands now."""
+        is_waiting = status.state is JobState.RUNNING and status.reason
+        self.words = f"waiting: {status.reason}" if is_waiting else ""
+
+
 async def _run_job(context: RunContext, job: Job, progress: Progress, total: int = 0) -> Cost:
     """Launches the job unless its checkpoint is there, and reports its steps meanwhile."""
     if not await in_thread(context.store.exists, context.key("checkpoints", job.name, "MANIFEST.json")):
-        watcher = asyncio.create_task(_report_steps(context, job, progress, total))
+        wait = _Wait()
+        watcher = asyncio.create_task(_report_steps(context, job, progress, total, wait))
         try:
-            await run_job(context.backend, job, context.settings.job_attempts, context.tell)
+            await run_job(context.backend, job, context.settings.job_attempts, context.tell, wait.see)
         finally:
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
@@ -149,24 +163,15 @@ async def _run_job(context: RunContext, job: Job, progress: Progress, total: int
     return steps.cost()
 
 
-async def _report_steps(context: RunContext, job: Job, progress: Progress, total: int) -> None:
+async def _report_steps(context: RunContext, job: Job, progress: Progress, total: int, wait: _Wait) -> None:
     steps = _steps(context, job)
     while True:
         with contextlib.suppress(UnavailableError):  # the next look tells what this one missed
             await in_thread(steps.read)
         show(context.run_id, job.name, steps)
         wanted = int(steps.values[-1].get("num_steps", total)) if steps.values else total
-        await progress(len(steps.values), wanted, steps.figures() or await _begins(context, job))
+        await progress(len(steps.values), wanted, wait.words or steps.figures() or "starting")
         await asyncio.sleep(_LOOK_EVERY_SECONDS)
-
-
-async def _begins(context: RunContext, job: Job) -> str:
-    """What a job without steps waits for."""
-    with contextlib.suppress(UnavailableError):
-        status = await context.backend.status(job.handle)
-        if status.state is JobState.RUNNING and status.reason:
-            return f"waiting: {status.reason}"
-    return "starting"
 
 
 def _steps(context: RunContext, job: Job) -> JobSteps:

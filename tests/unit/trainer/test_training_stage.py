@@ -65,20 +65,22 @@ async def test_a_step_that_nobody_can_read_does_not_keep_the_stage_from_its_end(
     assert stage.cancelled()
 
 
-async def test_a_job_that_has_not_begun_says_what_it_waits_for(store: MemoryStore) -> None:
-    """The stage's line has the cluster's words until there is a step."""
+async def test_a_job_that_waits_says_what_for(store: MemoryStore) -> None:
+    """The stage's line has the cluster's words, also where the job has done steps before; else its latest figures."""
     ports: Any = None
-    backend, told = Backend(), list[str]()
+    backend, told = Backend(), list[tuple[int, str]]()
     context = RunContext("r", RECIPE, SETTINGS, store, ports, ports, ports, backend)
 
-    async def progress(_done: int, _total: int, detail: str) -> None:
-        told.append(detail)
+    async def progress(done: int, _total: int, detail: str) -> None:
+        told.append((done, detail))
 
     stage = asyncio.create_task(SftStage("direct").run(context, progress))
-    await until(lambda: told[-1:] == ["starting"])
+    await until(lambda: told[-1:] == [(0, "starting")])
     backend.reason = "pod a-0: Unschedulable: 0/3 nodes"
-    await until(lambda: told[-1:] == ["waiting: pod a-0: Unschedulable: 0/3 nodes"])
+    await until(lambda: told[-1:] == [(0, "waiting: pod a-0: Unschedulable: 0/3 nodes")])
     store.put(STEP, json.dumps({"step": 1, "loss": 0.5}).encode())
-    await until(lambda: "waiting" not in told[-1])
+    await until(lambda: told[-1:] == [(1, "waiting: pod a-0: Unschedulable: 0/3 nodes")])
+    backend.reason = ""
+    await until(lambda: "loss" in told[-1][1])
     stage.cancel()
     await asyncio.wait({stage}, timeout=60)
