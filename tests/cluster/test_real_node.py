@@ -1,8 +1,12 @@
-"""The whole pipeline in pods of a real kubelet, under PodSecurity restricted: installed, tested, and a recipe run.
+"""The whole pipeline in pods of a real kubelet, under PodSecurity restricted: installed, tested, a recipe run, drills.
 
-It takes about ten minutes, root and `make cluster-tools`, and runs where RETROGRADE_NODE is set. The images are those
-of tools/images. Torch and vLLM are not in them: the engine's and the jobs' pods mount this environment's packages,
-read-only, as a PersistentVolume of the node. Kafka and MinIO are those of k8s/dev, in images of tools/cluster.
+In the drills services are restarted, scaled, drained, killed and given TLS while clients and runs (node/loads.py) are
+at work: no call of theirs may fail, and no tree and no group may be lost.
+
+It takes about fifteen minutes, root and `make cluster-tools`, and runs where RETROGRADE_NODE is set. The images are
+those of tools/images. Torch and vLLM are not in them: the engine's and the jobs' pods mount this environment's
+packages, read-only, as a PersistentVolume of the node. Kafka and MinIO are those of k8s/dev, in images of
+tools/cluster.
 """
 
 from __future__ import annotations
@@ -44,6 +48,7 @@ VALUES: dict[str, Any] = {
 }
 RESOLVED = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
 """Runs a command with other name servers, in a mount namespace of its own."""
+MOST_BLOWS = 5  # until one hits in the midst of a tree: a tree takes seconds, and so does each look
 HUNGRY = """
 import os, signal
 signal.alarm(60)
@@ -177,12 +182,19 @@ def test_rolling_restart_under_load(installed: Release, tmp_path: Path, service:
 
 
 def test_scale_in_loses_no_tree(installed: Release, tmp_path: Path) -> None:
-    """4 search pods in the midst of trees become 1, and 4 again: each problem of each run has one sound tree."""
+    """4 search pods in the midst of trees become 1, which goes on with them, and 4 again: no tree is lost."""
+
+    def hits() -> bool:
+        installed.scale("search", 4)
+        installed.until_busy(load, 4)
+        before = installed.continued()
+        installed.scale("search", 1)
+        return installed.goes_on(before)
+
     with installed.load("scale-in", tmp_path) as load:
-        for replicas in (4, 1, 4):
-            installed.scale("search", replicas)
-            installed.until_busy(load, replicas)
-            print(replicas, installed.continued())  # noqa: T201 - for `pytest -s`
+        assert any(hits() for _ in range(MOST_BLOWS))
+        installed.scale("search", 4)
+        installed.until_busy(load, 4)
     installed.scale("search", 1)
 
 
@@ -195,6 +207,7 @@ def test_evictions_keep_to_the_budget(installed: Release) -> None:
     installed.evict(first)
     with pytest.raises(AssertionError, match="disruption budget"):
         installed.evict(second)
+    installed.settle("search")
     installed.scale("search", 1)
 
 
@@ -223,14 +236,19 @@ def test_killed_pods_lose_no_work(installed: Release, tmp_path: Path) -> None:
 def test_a_worker_without_memory(installed: Release, tmp_path: Path) -> None:
     """A search worker that the kernel kills for memory mid-tree is OOMKilled; others go on with its trees' logs."""
     installed.scale("search", 2)
-    with installed.load("memory", tmp_path) as load:
+    victim = installed.pods("search")[0]["metadata"]["name"]
+
+    def hits() -> bool:
         installed.until_busy(load, 2)
-        victim, other = (pod["metadata"]["name"] for pod in installed.pods("search"))
-        before = installed.continued()[other]
+        before, restarts = installed.continued(), installed.restarts(victim)
         with pytest.raises(AssertionError):  # it ends with the container
             installed.kubectl("exec", victim, "--", "python", "-c", HUNGRY)
-        until(lambda: installed.ended_by(victim) == "OOMKilled", "the container's end", PATIENCE_SECONDS)
-        until(lambda: sum(installed.continued().values()) > before, "trees that are continued", PATIENCE_SECONDS)
+        until(lambda: installed.restarts(victim) > restarts, "the container's end", PATIENCE_SECONDS)
+        assert installed.ended_by(victim) == "OOMKilled"
+        return installed.goes_on(before)
+
+    with installed.load("memory", tmp_path) as load:
+        assert any(hits() for _ in range(MOST_BLOWS))
     installed.scale("search", 1)
 
 

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,16 +87,32 @@ class Release(Namespace):
 
     def busy(self) -> list[str]:
         """Names of the search pods that have trees in hand."""
-        names = [pod["metadata"]["name"] for pod in self.pods("search")]
-        return [name for name in names if self.metric(name, "retrograde_search_trees_in_flight") > 0]
+        return [name for name, value in self._search_metric("retrograde_search_trees_in_flight").items() if value > 0]
 
     def continued(self) -> dict[str, float]:
-        """Calls that search pods did not ask again, but read from the log of a tree that another had begun; by pod."""
+        """Calls of trees begun before that search pods did not ask again, but read from the trees' logs; by pod."""
+        return self._search_metric("retrograde_search_calls_total", FROM_LOGS)
+
+    def goes_on(self, before: dict[str, float]) -> bool:
+        """Whether trees are continued from their logs; False once no pod is at work and none was."""
+
+        def number() -> float:
+            return sum(max(0.0, value - before.get(pod, 0.0)) for pod, value in self.continued().items())
+
+        until(lambda: number() > 0 or not self.busy(), "trees that go on, or have ended", PATIENCE_SECONDS)
+        return number() > 0
+
+    def _search_metric(self, name: str, label: str = "") -> dict[str, float]:
         names = [pod["metadata"]["name"] for pod in self.pods("search")]
-        return {name: self.metric(name, "retrograde_search_calls_total", FROM_LOGS) for name in names}
+        with ThreadPoolExecutor() as pool:
+            return dict(zip(names, pool.map(lambda pod: self.metric(pod, name, label), names), strict=True))
+
+    def restarts(self, pod: str) -> int:
+        """How often its container was started again."""
+        return int(self.kubectl("get", "pod", pod, "-ojsonpath={.status.containerStatuses[0].restartCount}"))
 
     def ended_by(self, pod: str) -> str:
-        """Why its container ended last; "" while it has not."""
+        """Why its container ended last."""
         return self.kubectl("get", "pod", pod, "-ojsonpath={.status.containerStatuses[0].lastState.terminated.reason}")
 
     def until_busy(self, load: Load, num_pods: int = 1) -> None:
