@@ -4,6 +4,8 @@ launch   the Job, unless it is at work; then its ConfigMap and Service, whicheve
          deleted first, and its pods are waited for, whoever deleted it: two of a job never run.
 cancel   deletes the Job, and returns once its pods are gone: the kubelet ends them, by force after the grace that
          the template gives them
+
+New jobs are of one kind, Jobs or JobSets. One of the other, from before the kind was changed, is followed and ended.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ class Kind:
 
 INDEXED = Kind("/apis/batch/v1", "jobs", indexed_job, "batch.kubernetes.io/job-name")
 JOBSET = Kind(JOBSETS, "jobsets", jobset, "jobset.sigs.k8s.io/jobset-name")
+KINDS = (INDEXED, JOBSET)
 
 
 def chosen_kind(settings: LaunchSettings, api: KubernetesApi) -> Kind:
@@ -57,7 +60,7 @@ def chosen_kind(settings: LaunchSettings, api: KubernetesApi) -> Kind:
 
 @dataclass(frozen=True, slots=True)
 class KubernetesBackend:
-    """Jobs of one namespace and one release."""
+    """Jobs of one namespace and one release; new ones are of `kind`."""
 
     api: KubernetesApi
     kind: Kind
@@ -73,32 +76,35 @@ class KubernetesBackend:
         """See LaunchBackend."""
         manifest = self.kind.make(job, self.settings, self.template)
         left = await self._pods_left(job.handle)  # asked for first: a Job that is made meanwhile has none
-        found = await self._get(job.handle)
+        kind, found = await self._find(job.handle)
         if found and (has_ended(found) or "deletionTimestamp" in found["metadata"]):
-            await self._delete(job.handle, found)
+            await self._delete(kind, job.handle, found)
             await self.launch(job)
             return
+        if kind is not self.kind:
+            return
         if found is None:
-            if left:  # somebody deleted their Job, or it is of another kind
+            if left:  # somebody deleted their Job
                 words = f"pods of an earlier job {job.name} do not end; they and their nodes: {_nodes(left)}"
                 raise UnavailableError(words)
-            found = await in_thread(self._create, self._jobs, manifest)
+            found = await in_thread(self._create, self._jobs(kind), manifest)
         await in_thread(self._create, self._core("configmaps"), config_map(job, found))
         if needs_service(manifest):
             await in_thread(self._create, self._core("services"), service(found, self.settings.rendezvous_port))
 
     async def status(self, handle: JobHandle) -> JobStatus:
         """See LaunchBackend; of a job at work `reason` says what it waits for."""
-        log = f"kubectl logs --namespace {self.namespace} --selector {self._pods_of(handle)} --prefix"
-        found = await self._get(handle)
+        kind, found = await self._find(handle)
+        log = f"kubectl logs --namespace {self.namespace} --selector {self._pods_of(kind, handle)} --prefix"
         if found is None:
             return JobStatus(JobState.GONE, "somebody deleted it, or it was never started", log)
-        state, reason = standing(found, await self._pods(handle))
+        state, reason = standing(found, await self._pods(kind, handle))
         return JobStatus(state, reason, log)
 
     async def tail(self, handle: JobHandle, num_lines: int) -> str:
         """See LaunchBackend: of the pod that failed first, else of rank 0."""
-        pods = await self._pods(handle)
+        kind, _ = await self._find(handle)
+        pods = await self._pods(kind, handle)
         pod = failed_first(pods) or first_rank(pods)
         if pod is None:
             return ""
@@ -111,15 +117,24 @@ class KubernetesBackend:
 
     async def cancel(self, handle: JobHandle) -> None:
         """See LaunchBackend."""
-        found = await self._get(handle)
-        if found is not None:
-            await self._delete(handle, found)
+        for kind in KINDS:
+            found = await self._get(kind, handle)
+            if found is not None:
+                await self._delete(kind, handle, found)
 
     async def running(self) -> list[JobHandle]:
         """See LaunchBackend."""
-        jobs = await in_thread(self.api.get, self._jobs, labelSelector=selector(self.template.instance))
-        at_work = [job["metadata"]["annotations"] for job in jobs["items"] if not has_ended(job)]
-        return [JobHandle(names[RUN], names[JOB]) for names in at_work]
+        jobs = [job for kind in KINDS for job in await self._all(kind) if not has_ended(job)]
+        names = [job["metadata"].get("annotations", {}) for job in jobs]
+        return [JobHandle(each[RUN], each[JOB]) for each in names if RUN in each]  # a JobSet's own Jobs have none
+
+    async def _all(self, kind: Kind) -> list[Object]:
+        try:
+            jobs = await in_thread(self.api.get, self._jobs(kind), labelSelector=selector(self.template.instance))
+        except NotFoundError:  # the API server knows no JobSets
+            return []
+        items: list[Object] = jobs["items"]
+        return items
 
     def _create(self, path: str, manifest: Manifest) -> Object:
         """The object, made or found; one that belongs to an earlier Job is on its way out, and waited for."""
@@ -131,36 +146,46 @@ class KubernetesBackend:
             raise UnavailableError(f"{path}: {manifest['metadata']['name']} still belongs to an earlier Job")
         return found
 
-    async def _delete(self, handle: JobHandle, job: Object) -> None:
+    async def _delete(self, kind: Kind, handle: JobHandle, job: Object) -> None:
         """Returns when the job's pods have ended. Raises UnavailableError naming one that does not."""
         uid = job["metadata"]["uid"]
         try:
-            await in_thread(self.api.delete, self._path(handle), uid)
+            await in_thread(self.api.delete, self._path(kind, handle), uid)
         except (NotFoundError, ConflictError):
             return  # it is gone, or another was made meanwhile
         try:
-            await asyncio.wait_for(self._gone(handle, uid), self.settings.end_seconds)
+            await asyncio.wait_for(self._gone(kind, handle, uid), self.settings.end_seconds)
         except TimeoutError as error:
-            left = _nodes(await self._pods(handle))
+            left = _nodes(await self._pods(kind, handle))
             raise UnavailableError(f"job {handle.name} does not end; pods and their nodes: {left}") from error
 
-    async def _gone(self, handle: JobHandle, uid: str) -> None:
+    async def _gone(self, kind: Kind, handle: JobHandle, uid: str) -> None:
         while True:
-            found = await self._get(handle)
+            found = await self._get(kind, handle)
             if found is None and not await self._pods_left(handle):
                 return
             if found is not None and found["metadata"]["uid"] != uid:
                 return  # another was made meanwhile, and the pods are its own
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
 
-    async def _get(self, handle: JobHandle) -> Object | None:
+    async def _find(self, handle: JobHandle) -> tuple[Kind, Object | None]:
+        """The job and its kind; one at work before one that has ended."""
+        found = await self._get(self.kind, handle)
+        if found is None or has_ended(found):
+            (other,) = (kind for kind in KINDS if kind is not self.kind)
+            earlier = await self._get(other, handle)
+            if earlier is not None and (found is None or not has_ended(earlier)):
+                return other, earlier
+        return self.kind, found
+
+    async def _get(self, kind: Kind, handle: JobHandle) -> Object | None:
         try:
-            return await in_thread(self.api.get, self._path(handle))
+            return await in_thread(self.api.get, self._path(kind, handle))
         except NotFoundError:
             return None
 
-    async def _pods(self, handle: JobHandle) -> list[Object]:
-        return await self._listed(self._pods_of(handle))
+    async def _pods(self, kind: Kind, handle: JobHandle) -> list[Object]:
+        return await self._listed(self._pods_of(kind, handle))
 
     async def _pods_left(self, handle: JobHandle) -> list[Object]:
         """Those that have not ended, of whatever kind of job: the kind may have changed since they began."""
@@ -172,15 +197,14 @@ class KubernetesBackend:
         items: list[Object] = pods["items"]
         return items
 
-    def _pods_of(self, handle: JobHandle) -> str:
-        return f"{self.kind.pod_label}={object_name(handle, self.template.instance)}"
+    def _pods_of(self, kind: Kind, handle: JobHandle) -> str:
+        return f"{kind.pod_label}={object_name(handle, self.template.instance)}"
 
-    @property
-    def _jobs(self) -> str:
-        return f"{self.kind.group}/namespaces/{self.namespace}/{self.kind.plural}"
+    def _jobs(self, kind: Kind) -> str:
+        return f"{kind.group}/namespaces/{self.namespace}/{kind.plural}"
 
-    def _path(self, handle: JobHandle) -> str:
-        return f"{self._jobs}/{object_name(handle, self.template.instance)}"
+    def _path(self, kind: Kind, handle: JobHandle) -> str:
+        return f"{self._jobs(kind)}/{object_name(handle, self.template.instance)}"
 
     def _core(self, rest: str) -> str:
         return f"/api/v1/namespaces/{self.namespace}/{rest}"

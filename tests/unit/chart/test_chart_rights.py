@@ -7,6 +7,8 @@ from chart_render import PROFILES, Object, profile, rendered
 
 JOBS = {("batch", "jobs"): {"create", "delete", "get", "list"}, ("", "services"): {"create", "get"}}
 JOBSETS = {("jobset.x-k8s.io", "jobsets"): {"create", "delete", "get", "list"}}
+OLD_JOBS = {("batch", "jobs"): {"delete", "get", "list"}}
+OLD_JOBSETS = {("jobset.x-k8s.io", "jobsets"): {"delete", "get", "list"}}
 ALWAYS = {
     ("", "configmaps"): {"create", "get"},
     ("", "pods"): {"list"},
@@ -27,9 +29,12 @@ def rights(**values: Object) -> dict[tuple[str, str], set[str]]:
     }
 
 
-@pytest.mark.parametrize(("backend", "own"), [("indexed", JOBS), ("jobset", JOBSETS), ("auto", JOBS | JOBSETS)])
+@pytest.mark.parametrize(
+    ("backend", "own"),
+    [("indexed", JOBS | OLD_JOBSETS), ("jobset", JOBSETS | OLD_JOBS), ("auto", JOBS | JOBSETS)],
+)
 def test_rights_are_those_of_the_backend(backend: str, own: dict[tuple[str, str], set[str]]) -> None:
-    """What makes Jobs may make Jobs, what makes JobSets may make JobSets; secrets are not among what can be read."""
+    """What makes Jobs may make Jobs, what makes JobSets may make JobSets, and end the others; it reads no secrets."""
     assert rights(job={"backend": backend}) == ALWAYS | own
 
 

@@ -15,7 +15,7 @@ Object = dict[str, Any]
 
 
 class FakeApi:
-    """`faults` are raised by the next calls of their method; `calls` are (method, path)."""
+    """`faults` are raised by the next calls of their method; `calls` are (method, path); `unknown` is not served."""
 
     def __init__(self) -> None:
         self.access = Access(configuration=None, namespace="lab")
@@ -25,10 +25,13 @@ class FakeApi:
         self.faults: dict[str, list[Exception]] = {}
         self.events: queue.SimpleQueue[Object | RetrogradeError | None] = queue.SimpleQueue()
         self.deletes_at_once = True
+        self.unknown = ""
         self._numbers = itertools.count(1)
 
     def get(self, path: str, **query: str) -> Object:
         self._called("get", path)
+        if path == self.unknown:
+            raise NotFoundError(path)
         if path in self.objects:
             return copy.deepcopy(self.objects[path])
         items = [each for key, each in self.objects.items() if key.rpartition("/")[0] == path]

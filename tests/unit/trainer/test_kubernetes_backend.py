@@ -157,15 +157,41 @@ async def test_pods_that_outlive_their_job_are_waited_for(*, is_deleted_before: 
     assert api.names("jobs") == [old]
 
 
-async def test_a_job_of_another_kind_is_not_made_beside_one_at_work() -> None:
-    """Jobs were chosen, then JobSets: the job at work is left alone, its pods are named, and no second one begins."""
+async def test_a_job_of_the_other_kind_is_followed_to_its_end() -> None:
+    """Jobs were chosen, then JobSets: the job at work is found, launching makes no second; once it failed one does."""
     api = FakeApi()
     await backend(api).launch(job())
     pod(api, 0, phase="Running")
     other = KubernetesBackend(cast("KubernetesApi", api), JOBSET, backend(api).settings, TEMPLATE)
-    with pytest.raises(UnavailableError, match=r"pods of an earlier job astro_rl do not end; .*'node-1'"):
-        await other.launch(job())
+    await other.launch(job())
     assert (api.names("jobsets"), len(api.names("jobs"))) == ([], 1)
+    assert (await other.running(), (await other.status(HANDLE)).state) == ([HANDLE], JobState.RUNNING)
+    ends(api, "Failed")
+    api.patch(f"{PODS}/{api.names('pods')[0]}", {"status": terminated(1, "01")})
+    found = await other.status(HANDLE)
+    assert (found.state, found.reason.endswith("-0: status 1")) == (JobState.FAILED, True)
+    await other.launch(job())
+    assert (len(api.names("jobsets")), api.names("jobs"), await other.running()) == (1, [], [HANDLE])
+
+
+async def test_cancel_ends_a_job_of_the_other_kind() -> None:
+    """Where JobSets were chosen before, too; a JobSet's own Job is none of ours, and its run goes with the JobSet."""
+    api = FakeApi()
+    before = KubernetesBackend(cast("KubernetesApi", api), JOBSET, backend(api).settings, TEMPLATE)
+    await before.launch(job())
+    labels = api.objects[f"{JOBSETS}/namespaces/lab/jobsets/{api.names('jobsets')[0]}"]["metadata"]["labels"]
+    api.add(JOBS, {"metadata": {"name": "child", "labels": labels}})
+    assert await backend(api).running() == [HANDLE]
+    await backend(api).cancel(HANDLE)
+    assert (await backend(api).running(), api.names("jobsets")) == ([], [])
+
+
+async def test_a_server_without_jobsets_has_none_at_work() -> None:
+    """Asked for them it knows no such path."""
+    api = FakeApi()
+    await backend(api).launch(job())
+    api.unknown = f"{JOBSETS}/namespaces/lab/jobsets"
+    assert await backend(api).running() == [HANDLE]
 
 
 FIRST = terminated(1, "05")
@@ -313,14 +339,14 @@ class RefusesAtOnce(FakeApi):
 
 
 class LeavesAfterTheLaunch(RefusesAtOnce):
-    """Of three questions about the job that it has the first is not answered."""
+    """Of four questions about the job that it has the first is not answered."""
 
     num_asked = 0
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
         if self.names("services"):
             self.num_asked += 1
-            if self.num_asked % 3 == 1:
+            if self.num_asked % 4 == 1:
                 raise UnavailableError("away")
         return super().get(path, **query)
 
