@@ -94,9 +94,14 @@ def _batch() -> dict[str, object]:
         "prompts_per_step": NUM_GROUPS,
         "group_size": GROUP_SIZE,
         "max_tokens": MAX_TOKENS,
-        "micro_batch_tokens": SEQUENCES_PER_PASS * (MAX_TOKENS + _prompt_tokens()),
+        "micro_batch_tokens": _pass_tokens(),
         "learning_rate": 1e-4,
     }
+
+
+def _pass_tokens() -> int:
+    """At most, with padding."""
+    return SEQUENCES_PER_PASS * (MAX_TOKENS + _prompt_tokens())
 
 
 def _prompt_tokens() -> int:
@@ -140,7 +145,7 @@ def _trl_arms() -> Iterator[Arms]:
         folder = Path(scratch)
         _write_model(folder)
         with _our_step(folder, groups) as ours:
-            yield Arms(_timed(ours), _timed(_trl_step(folder, groups)))
+            yield Arms(_timed(ours), _timed(_trl_step(folder, groups)), note=partial(_padding, groups))
 
 
 def _timed(step: Callable[[], None]) -> Callable[[], float]:
@@ -211,6 +216,21 @@ def _trl_step(folder: Path, groups: list[Any]) -> Callable[[], None]:
         optimizer.zero_grad()
 
     return step
+
+
+def _padding(groups: list[Any]) -> str:
+    """What the two sides pass through the model for the same samples."""
+    from services.trainer.job.batches import micro_batches  # noqa: PLC0415
+
+    completions = [len(sample.token_ids) for group in groups for sample in group.samples]
+    lengths = [_prompt_tokens() + length for length in completions]
+    plan = micro_batches(lengths, range(len(lengths)), _pass_tokens())
+    ours = sum(len(part) * max(lengths[i] for i in part) for part in plan)
+    theirs = f"{len(lengths) * max(lengths)} in {len(lengths) // SEQUENCES_PER_PASS}"
+    return (
+        f"{len(lengths)} samples of {sum(lengths)} tokens, given to both; with padding ours passes {ours} through the "
+        f"model in {len(plan)} micro-batches, TRL {theirs}; ours in DeepSpeed's engine, TRL's in none"
+    )
 
 
 def _rows(groups: list[Any]) -> dict[str, list[Any]]:

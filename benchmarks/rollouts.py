@@ -14,13 +14,16 @@ import asyncio
 import contextlib
 import functools
 import json
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -40,7 +43,12 @@ class _Streams:
     """Both arms over one service; figures are MiB per second of the messages."""
 
     def __init__(
-        self, runner: asyncio.Runner, client: RolloutsClient, channel: grpc.aio.Channel, max_message_bytes: int
+        self,
+        runner: asyncio.Runner,
+        client: RolloutsClient,
+        channel: grpc.aio.Channel,
+        max_message_bytes: int,
+        service_pid: int,
     ) -> None:
         self._request = str(max_message_bytes).encode()
         self._runner = runner
@@ -48,6 +56,8 @@ class _Streams:
         self._channel = channel
         self._feed = ""
         self._num_bytes = 0
+        self._service_pid = service_pid
+        self._cpu_seconds: dict[str, list[tuple[float, float]]] = {"ours": [], "bare": []}
 
     def prepare(self, repetition: int) -> None:
         """A feed of its own, all of it made."""
@@ -56,22 +66,39 @@ class _Streams:
 
     def against(self) -> float:
         """Bytes."""
-        began = time.perf_counter()
-        self._num_bytes = self._runner.run(self._stream())
-        return self._num_bytes / _MIB / (time.perf_counter() - began)
+        self._num_bytes, seconds = self._timed("bare", self._stream())
+        return self._num_bytes / _MIB / seconds
 
     def ours(self) -> float:
         """Groups."""
-        began = time.perf_counter()
-        count = self._runner.run(self._pull())
-        seconds = time.perf_counter() - began
+        count, seconds = self._timed("ours", self._pull())
         if count != _NUM_GROUPS:
             raise RuntimeError(f"{self._feed}: {count} groups came and {_NUM_GROUPS} were pulled")
         return (self._num_bytes or self._runner.run(self._stream())) / _MIB / seconds
 
     def note(self) -> str:
-        """The sizes."""
-        return f"{_NUM_GROUPS} groups of {self._num_bytes / _NUM_GROUPS / 1024:.0f} KiB a pull"
+        """The sizes, and where the time goes."""
+        per_group = {
+            arm: [f"{1e6 * statistics.fmean(side) / _NUM_GROUPS:.0f}" for side in zip(*spent, strict=True)]
+            for arm, spent in self._cpu_seconds.items()
+        }
+        spent = ", ".join(f"{arm} {client} and {service}" for arm, (client, service) in per_group.items())
+        size = self._num_bytes / _NUM_GROUPS / 1024
+        return f"{_NUM_GROUPS} groups of {size:.0f} KiB a pull; us of CPU a group in client and service: {spent}"
+
+    def _timed(self, arm: str, work: Coroutine[Any, Any, int]) -> tuple[int, float]:
+        """What it returns, and the seconds it took; notes the CPU time of both processes."""
+        before, began = self._cpu(), time.perf_counter()
+        result = self._runner.run(work)
+        seconds = time.perf_counter() - began
+        client, service = (after - earlier for after, earlier in zip(self._cpu(), before, strict=True))
+        self._cpu_seconds[arm].append((client, service))
+        return result, seconds
+
+    def _cpu(self) -> tuple[float, float]:
+        """Seconds that this process and the service's have used so far."""
+        ticks = Path(f"/proc/{self._service_pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return time.process_time(), sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
     async def _prepare(self) -> None:
         described = json.dumps({"group_size": _GROUP_SIZE, "num_ahead": _NUM_GROUPS, "num_epochs": 1})
@@ -87,8 +114,8 @@ class _Streams:
 
 
 @contextlib.contextmanager
-def _serving(folder: Path) -> Iterator[list[str]]:
-    """The addresses of a service over `folder` and of the bare server, which end when left."""
+def _serving(folder: Path) -> Iterator[tuple[int, list[str]]]:
+    """The process of a service over `folder`, which ends when left, its address and the bare server's."""
     problems = (
         Problem(f"p{number}", "countdown", "Numbers: 3 7 7, target: 28.", "28") for number in range(_NUM_GROUPS + 1)
     )
@@ -97,20 +124,24 @@ def _serving(folder: Path) -> Iterator[list[str]]:
     command = [sys.executable, "-m", "benchmarks.rollouts_process", str(folder), str(_NUM_GROUPS)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield process.stdout.readline().split() if process.stdout else []
+            yield process.pid, process.stdout.readline().split() if process.stdout else []
         finally:
             process.kill()
 
 
 @contextlib.contextmanager
 def _open(max_message_bytes: int) -> Iterator[Arms]:
-    with tempfile.TemporaryDirectory() as folder, _serving(Path(folder)) as addresses, asyncio.Runner() as runner:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _serving(Path(folder)) as (service_pid, addresses),
+        asyncio.Runner() as runner,
+    ):
 
         async def connect() -> tuple[RolloutsClient, grpc.aio.Channel]:
             return RolloutsClient(addresses[0]), open_channel(addresses[1])
 
         client, channel = runner.run(connect())
-        streams = _Streams(runner, client, channel, max_message_bytes)
+        streams = _Streams(runner, client, channel, max_message_bytes, service_pid)
         try:
             yield Arms(streams.ours, streams.against, streams.prepare, streams.note)
         finally:
