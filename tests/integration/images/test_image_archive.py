@@ -108,18 +108,36 @@ def test_a_light_image_is_small_and_harmless(archive: Archive, image: str) -> No
             assert [member.name for member in files if member.mode & 0o6000 or member.uid or member.mtime] == []
 
 
-def test_a_service_starts_from_its_image(archive: Archive, tmp_path: Path) -> None:
-    """With nothing but the image's own Python, libraries and packages a service says what its settings are."""
-    archive.unpack("trainer", tmp_path)
+@pytest.fixture(scope="module")
+def trainer(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of the trainer's image."""
+    root = tmp_path_factory.mktemp("trainer")
+    archive.unpack("trainer", root)
+    return root
+
+
+def python(archive: Archive, root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the image's own Python with nothing but its libraries and packages."""
     (variables,) = [dict(pair.split("=", 1) for pair in archive.config("trainer")["Env"])]
-    paths = ":".join(f"{tmp_path}{path}" for path in variables["PYTHONPATH"].split(":"))
+    paths = ":".join(f"{root}{path}" for path in variables["PYTHONPATH"].split(":"))
     command = [
-        tmp_path / "usr/lib64/ld-linux-x86-64.so.2",
+        root / "usr/lib64/ld-linux-x86-64.so.2",
         "--library-path",
-        tmp_path / "usr/lib/x86_64-linux-gnu",
-        tmp_path / "usr/bin/python",
-        *(*archive.config("trainer")["Entrypoint"][1:], "--help"),
+        root / "usr/lib/x86_64-linux-gnu",
+        root / "usr/bin/python",
+        *arguments,
     ]
-    environment = {"PYTHONHOME": f"{tmp_path}/usr", "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
+    environment = {"PYTHONHOME": f"{root}/usr", "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=root)
+
+
+def test_a_service_starts_from_its_image(archive: Archive, trainer: Path) -> None:
+    """With nothing but the image's own Python, libraries and packages a service says what its settings are."""
+    told = python(archive, trainer, *archive.config("trainer")["Entrypoint"][1:], "--help")
     assert told.stdout.startswith("usage: python -m services.trainer"), told.stderr
+
+
+def test_the_trainer_finds_what_it_needs_in_a_cluster(archive: Archive, trainer: Path) -> None:
+    """The client of the API server and the tokenizers, both without what they require for other uses."""
+    told = python(archive, trainer, "-c", "import services.trainer.kubernetes.cluster, tokenizers; print('found')")
+    assert told.stdout == "found\n", told.stderr
