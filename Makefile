@@ -16,7 +16,7 @@ export RETROGRADE_BUF := $(BUF)
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
-setup: $(STAMP) $(if $(shell command -v npm),$(BUF)) servers interop tools $(if $(filter true,$(CI)),control-plane) ## everything the other targets need, in .venv/ and $(CACHE)
+setup: $(STAMP) $(if $(shell command -v npm),$(BUF)) servers interop tools $(if $(filter true,$(CI)),control-plane) $(if $(RETROGRADE_NODE),cluster-tools) ## everything the other targets need, in .venv/ and $(CACHE)
 
 $(STAMP): requirements/local.txt requirements/overrides.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing; install Python 3.11, or name one: make PYTHON=/path/to/python3.11"; exit 2; }

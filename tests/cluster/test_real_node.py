@@ -3,7 +3,8 @@
 In the drills services are restarted, scaled, drained, killed and given TLS while clients and runs (node/loads.py) are
 at work: no call of theirs may fail, and no tree and no group may be lost.
 
-It takes about fifteen minutes, root and `make cluster-tools`, and runs where RETROGRADE_NODE is set. The images are
+It takes root and `make cluster-tools`, and runs where RETROGRADE_NODE is set: five to ten minutes with 1, as in CI, and
+five more with `full`, which adds the drills that a release deserves, but not every change. The images are
 those of tools/images. Torch and vLLM are not in them: the engine's and the jobs' pods mount this environment's
 packages, read-only, as a PersistentVolume of the node. Kafka and MinIO are those of k8s/dev, in images of
 tools/cluster.
@@ -83,8 +84,13 @@ except UnavailableError as error:
     print("refused:", error)
 """
 
+NODE_DRILLS = os.environ.get("RETROGRADE_NODE", "")
+full = pytest.mark.skipif(
+    NODE_DRILLS != "full", reason="set RETROGRADE_NODE=full for the long drills on a real kubelet"
+)
+
 pytestmark = [
-    pytest.mark.skipif("RETROGRADE_NODE" not in os.environ, reason="set RETROGRADE_NODE to run pods on a real kubelet"),
+    pytest.mark.skipif(not NODE_DRILLS, reason="set RETROGRADE_NODE to run pods on a real kubelet"),
     pytest.mark.engine,
     pytest.mark.timeout(1800),
 ]
@@ -181,6 +187,7 @@ def test_rolling_restart_under_load(installed: Release, tmp_path: Path, service:
         assert not before & installed.identities(service)
 
 
+@full
 def test_scale_in_loses_no_tree(installed: Release, tmp_path: Path) -> None:
     """4 search pods in the midst of trees become 1, which goes on with them, and 4 again: no tree is lost."""
 
@@ -211,6 +218,7 @@ def test_evictions_keep_to_the_budget(installed: Release) -> None:
     installed.scale("search", 1)
 
 
+@full
 def test_a_drained_node_loses_no_work(installed: Release, tmp_path: Path) -> None:
     """`kubectl drain` evicts all pods of the release in the midst of trees; once they are back all runs end whole."""
     chosen = f"--pod-selector=app.kubernetes.io/instance={NAME}"  # Kafka's and MinIO's disks would be lost
@@ -223,6 +231,7 @@ def test_a_drained_node_loses_no_work(installed: Release, tmp_path: Path) -> Non
         assert not before & installed.identities(*SERVICES)
 
 
+@full
 def test_killed_pods_lose_no_work(installed: Release, tmp_path: Path) -> None:
     """Pods of all services but the engine's are killed in the midst of trees, without a word: all runs end whole."""
     killed = [service for service in SERVICES if service != "inference"]
@@ -233,6 +242,7 @@ def test_killed_pods_lose_no_work(installed: Release, tmp_path: Path) -> None:
         installed.settle(*killed)
 
 
+@full
 def test_a_worker_without_memory(installed: Release, tmp_path: Path) -> None:
     """A search worker that the kernel kills for memory mid-tree is OOMKilled; others go on with its trees' logs."""
     installed.scale("search", 2)
@@ -252,6 +262,7 @@ def test_a_worker_without_memory(installed: Release, tmp_path: Path) -> None:
     installed.scale("search", 1)
 
 
+@full
 def test_mutual_tls(installed: Release, tmp_path: Path) -> None:
     """Upgraded to `tls.enabled`, the release passes `helm test`, takes a caller's certificate and refuses plaintext."""
     authority = Authority(tmp_path / "authority")
