@@ -46,7 +46,11 @@ async def watch(broker: Broker, topic: str, group: str, drain: asyncio.Event) ->
 
 def _count(broker: Broker, topic: str, known: int) -> int:
     """Sets the gauge if the dead-letter topic holds other than `known` messages; gives how many it holds."""
-    held = broker.lag(topic + DLQ_SUFFIX, _NOBODY)
-    if held != known:
-        DEAD_LETTERS.labels(topic).set(len(open_letters(broker, topic)))
+    try:
+        held = broker.lag(topic + DLQ_SUFFIX, _NOBODY)
+        if held != known:
+            DEAD_LETTERS.labels(topic).set(len(open_letters(broker, topic)))
+    except NotFoundError:  # says nothing of the lag of `topic`
+        held = 0
+        DEAD_LETTERS.labels(topic).set(0)
     return held

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from retrograde.runtime import dead_letters, worker_watch
 from retrograde.runtime.adapters.sqlite_broker import SqliteBroker
-from retrograde.runtime.errors import InvalidInputError
+from retrograde.runtime.errors import InvalidInputError, NotFoundError
 from retrograde.runtime.worker import consume
 from retrograde.runtime.worker_watch import watch
 
@@ -94,3 +94,29 @@ async def test_a_broker_that_fails_is_looked_at_again(broker: SqliteBroker) -> N
             await asyncio.sleep(0.01)
     drain.set()
     await asyncio.wait_for(watcher, 10)
+
+
+class WithoutLetters:
+    """A broker with 4 messages to handle, whose topic for dead letters is missing."""
+
+    def __init__(self) -> None:
+        self.num_counts = 0
+
+    def lag(self, topic: str, _group: str) -> int:
+        if topic == TOPIC:
+            return 4
+        self.num_counts += 1
+        raise NotFoundError(f"no topic {topic!r}")
+
+
+async def test_a_lag_stands_without_a_topic_for_dead_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing can be counted there are no dead letters; what waits is told as it is."""
+    monkeypatch.setattr(worker_watch, "LOOK_EVERY_SECONDS", 0.02)
+    drain, broker = asyncio.Event(), WithoutLetters()
+    watcher = asyncio.create_task(watch(broker, TOPIC, "alone", drain))  # type: ignore[arg-type]  # as much as is used
+    async with asyncio.timeout(30):
+        while not broker.num_counts:
+            await asyncio.sleep(0.01)
+    drain.set()
+    await asyncio.wait_for(watcher, 30)
+    assert (figure("lag_messages", group="alone"), figure("dead_letters")) == (4, 0)
