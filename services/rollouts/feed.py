@@ -163,7 +163,9 @@ class Feed:
         below = [ticket for ticket, group in self.ready.items() if group.policy_version < wanted]
         if below and self._newest_version < wanted:
             if not self.sampling:  # one is sampled again, to tell what is served by now; others want the rest
-                self._set_aside(below[:1])
+                observe(self.ready.pop(below[0]).lengths, "stale")
+                self.sampling.add(below[0])
+                self._spawn(self._fill(below[0]))
             raise UnavailableError(f"policy {self._newest_version} is served; {wanted} was asked for; publish it first")
         return self._set_stale_aside(wanted)
 
@@ -229,16 +231,14 @@ class Feed:
         """Starts sampling what the line asks for, and `num_ahead` more."""
         if not self._may_run_ahead or self.drain.is_set():
             return
-        under_way = len(self.ready) + len(self.sampling)
-        wanted = self.settings.num_ahead + sum(self._room(pull) for pull in self.line) - under_way
+        wanted = self.settings.num_ahead + sum(map(self._room, self.line)) - len(self.ready) - len(self.sampling)
         places = self.sampler.slots.num_slots - len(self.sampling)
         for ticket in self.tickets.take(max(0, min(wanted, places)), self.clock()):
-            group = self.kept.pop(self.name, ticket)
-            if group is None:
+            if group := self.kept.pop(self.name, ticket):
+                self.ready[ticket] = group.again()
+            else:
                 self.sampling.add(ticket)
                 self._spawn(self._fill(ticket))
-            else:
-                self.ready[ticket] = group.again()
 
     async def _fill(self, ticket: Ticket) -> None:
         """From a ticket to a ready group, or to a dropped one; when it fails the ticket is free again."""

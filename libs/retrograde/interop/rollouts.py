@@ -72,11 +72,19 @@ class Rollouts:
 
     def pull(self, num_groups: int, min_policy_version: int = 0) -> list[RolloutGroup]:
         """Waits for `num_groups` groups that were not given before; fewer when the feed ends."""
-        return self.pull_soon(num_groups, min_policy_version).result()
+        pulled = self.pull_soon(num_groups, min_policy_version)
+        try:
+            return pulled.result()
+        except KeyboardInterrupt:  # nobody takes what comes
+            pulled.cancel()
+            raise
 
     def pull_soon(self, num_groups: int, min_policy_version: int = 0) -> Future[list[RolloutGroup]]:
         """As `pull`, without waiting: `await asyncio.wrap_future(...)` waits in another event loop."""
-        return self._thread.soon(self._pull(num_groups, min_policy_version))
+        came: list[RolloutGroup] = []
+        pulled = self._thread.soon(self._pull(came, num_groups, min_policy_version))
+        pulled.add_done_callback(lambda ended: self._thread.call(self._hand_back, came) if ended.cancelled() else None)
+        return pulled
 
     def ack(self, groups: Iterable[RolloutGroup]) -> None:
         """These groups are used for good. Acknowledging one twice is fine."""
@@ -94,9 +102,8 @@ class Rollouts:
         for group_id in leases:
             self._leases.pop(group_id, None)
 
-    async def _pull(self, num_groups: int, min_policy_version: int) -> list[RolloutGroup]:
-        """New groups; where it fails, none is given and all of them come again."""
-        new: list[RolloutGroup] = []
+    async def _pull(self, new: list[RolloutGroup], num_groups: int, min_policy_version: int) -> list[RolloutGroup]:
+        """Fills `new` and returns it; where it fails, none is given and all of them come again."""
         try:
             while len(new) < num_groups:
                 groups = await self._thread.consumer.pull(num_groups - len(new), min_policy_version)
@@ -107,9 +114,14 @@ class Rollouts:
         except FencedError:
             raise
         except BaseException:
-            self._thread.consumer.hand_back(self._leases.pop(group.id) for group in new)
+            self._hand_back(new)
             raise
         return new
+
+    def _hand_back(self, groups: list[RolloutGroup]) -> None:
+        """What nobody takes comes again."""
+        self._thread.consumer.hand_back(self._leases.pop(group.id) for group in groups)
+        groups.clear()
 
     def _is_new(self, group: RolloutGroup) -> bool:
         """Whether the trainer has not had it; if it has, this delivery's lease is the one that counts."""

@@ -26,6 +26,10 @@ _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
 
 
+class _SiblingBrokeError(UnavailableError):
+    """A stream was ended because another one of its consumer broke."""
+
+
 class FeedConsumer:
     """`consumer` of `feed`, through `client`, which it closes. An async context manager; pulls may run side by side.
 
@@ -116,7 +120,10 @@ class FeedConsumer:
         give_up: float | None = None
         while (before := len(groups)) < num_groups:
             try:
+                await self._mend()
                 await self._read(groups, num_groups - before, min_policy_version)
+            except _SiblingBrokeError:
+                pass
             except (UnavailableError, OverloadedError) as error:
                 if give_up is None or len(groups) > before:
                     pause, give_up = _FIRST_PAUSE_SECONDS, clock() + self._patience
@@ -131,7 +138,6 @@ class FeedConsumer:
 
     async def _read(self, groups: dict[str, RolloutGroup], num_groups: int, min_policy_version: int) -> None:
         """Adds what one stream brings, to its end."""
-        await self._mend()
         pulled = self._client.pull(
             self._feed,
             num_groups,
@@ -153,7 +159,7 @@ class FeedConsumer:
                 finally:
                     self._ends(stream)
         except TimeoutError as error:  # by _break_off
-            raise UnavailableError(f"another stream of consumer {self._consumer!r} broke off") from error
+            raise _SiblingBrokeError(f"another stream of consumer {self._consumer!r} broke off") from error
 
     def _begins(self, stream: asyncio.Timeout) -> None:
         self._streams.add(stream)
@@ -172,17 +178,23 @@ class FeedConsumer:
                 stream.reschedule(0)
 
     async def _mend(self) -> None:
-        """Opens the feed again where something broke off, if it was opened here."""
-        async with self._joining:
-            if self._is_broken:
-                await self._has_none.wait()
-                self._is_broken = False  # what is handed back from here on needs another opening
-                try:
-                    if self._opened_with:
-                        await self._join(*self._opened_with)
-                except BaseException:
-                    self._is_broken = True
-                    raise
+        """Opens the feed again where something broke off, if it was opened here; waits for others that do."""
+        try:
+            async with asyncio.timeout(self._patience), self._joining:
+                while self._is_broken:
+                    await self._has_none.wait()
+                    await self._join_again()
+        except TimeoutError as error:
+            raise UnavailableError(f"rollouts: the feed was not opened again for {self._patience:g} s") from error
+
+    async def _join_again(self) -> None:
+        self._is_broken = False  # what is handed back from here on needs another opening
+        try:
+            if self._opened_with:
+                await self._join(*self._opened_with)
+        except BaseException:
+            self._is_broken = True
+            raise
 
     async def _join(self, prompts_key: str, settings_json: str) -> Feed:
         leases = sorted(self._leases.values())

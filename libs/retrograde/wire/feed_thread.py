@@ -6,6 +6,7 @@ Any thread may call, also one that runs an event loop, and one may pull while an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -55,6 +56,11 @@ class FeedThread:
         if self._is_interrupted:
             begun.cancel()
         return begun
+
+    def call(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Calls it in the thread, soon; not once the thread has been left."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(function, *arguments)
 
     def interrupt(self) -> None:
         """Cancels what `soon` began, and what it begins later."""

@@ -156,3 +156,18 @@ async def test_a_pull_for_weights_that_are_not_served_costs_the_others_one_group
         policy.gate.set()
         await until(lambda: len(feed.ready) == 4)
         assert [group.policy_version for group in await pulled(feed, 1, 5, consumer="b")] == [5]
+
+
+async def test_weights_that_are_not_served_cost_one_group_where_more_are_ready_than_asked_for(tmp_path: Path) -> None:
+    """Nothing would be sampled then, and each try would set another one aside."""
+    policy = ScriptedPolicy(version=3)
+    async with service(tmp_path, policy) as feeds:
+        feed = await feeds.open("f", "prompts.jsonl", settings("regenerate"))
+        await pulled(feed, 1, consumer="a")
+        await until(lambda: len(feed.ready) == 4)
+        feed.settings = feed.settings.model_copy(update={"num_ahead": 0})
+        for _ in range(3):
+            with pytest.raises(UnavailableError, match="policy 3 is served; 5 was asked for"):
+                await pulled(feed, 1, min_policy_version=5, consumer="b")
+            await until(lambda: not feed.sampling)
+        assert len(feed.ready) == 4
