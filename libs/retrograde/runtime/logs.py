@@ -5,7 +5,8 @@
 
 writes {"time", "level", "service", "logger", "event", ...ids, ...context, ...fields}. Ids are those of `tracing`:
 request_id, trace_id, span_id. Context is what `bound` put around the code that logs: the method of an RPC, the message
-of a worker, its run and problem. Lines of libraries take the same shape.
+of a worker, its run and problem. Lines of libraries take the same shape; URLs in those of urllib3 lose their queries,
+where a secret may stand.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import json
 import logging
 import math
+import re
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _context: ContextVar[Mapping[str, object]] = ContextVar("retrograde_log_context", default=MappingProxyType({}))
 _FIELDS = "retrograde_fields"
+_QUERY = re.compile(r"\?[^\s'\"]+")
 
 
 class EventLogger:
@@ -94,13 +97,18 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "service": self._service,
             "logger": record.name,
-            "event": record.getMessage(),
+            "event": _event(record),
         }
         fields = {**tracing.ids(), **_context.get(), **getattr(record, _FIELDS, {})}
         line |= {name: _json_safe(value) for name, value in fields.items()}
         if record.exc_info and record.exc_info[0]:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def _event(record: logging.LogRecord) -> str:
+    message = record.getMessage()
+    return _QUERY.sub("?...", message) if record.name.startswith("urllib3.") else message
 
 
 def _json_safe(value: object) -> object:

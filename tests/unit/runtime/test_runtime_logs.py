@@ -73,6 +73,19 @@ async def test_tasks_do_not_share_their_context(capsys: pytest.CaptureFixture[st
     assert [(line["event"], line["request_id"]) for line in lines(capsys)] == [("one", "one"), ("two", "two")]
 
 
+def test_queries_of_requests_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    """A URL that urllib3 names is written without its query; other loggers' question marks stand."""
+    logs.configure("search", "debug")
+    logging.getLogger("urllib3.connectionpool").debug('"%s %s %s" %s', "POST", "/?Token=a-token", "HTTP/1.1", 200)
+    logging.getLogger("urllib3.util.retry").debug("Incremented Retry for (url='%s')", "/keys?Token=a-token")
+    logs.get_logger("x").info("why?not")
+    assert [line["event"] for line in lines(capsys)] == [
+        '"POST /?... HTTP/1.1" 200',
+        "Incremented Retry for (url='/keys?...')",
+        "why?not",
+    ]
+
+
 def test_levels_below_the_set_one_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
     """At level warning, info is silent."""
     logs.configure("search", "warning")

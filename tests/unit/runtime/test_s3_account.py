@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,9 @@ from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import urllib3
 
+from retrograde.runtime import logs
 from retrograde.runtime.adapters import open_store
 from retrograde.runtime.adapters.s3_keys import Account
 from retrograde.runtime.adapters.s3_settings import parse_s3_url
@@ -110,6 +113,23 @@ def test_no_keys_is_no_fault_of_the_work() -> None:
         account(Sts(status=403)).current()
     assert "a-token" not in str(raised.value)
     assert raised.value.__suppress_context__
+
+
+@pytest.mark.usefixtures("token")
+def test_a_token_is_in_no_log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """STS that nobody can reach is asked once for those who need keys, and no line of any level has the token."""
+    connect = urllib3.util.connection.create_connection
+    logs.configure("search", "debug")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and does not listen
+        nowhere = closed.getsockname()
+        monkeypatch.setattr(urllib3.util.connection, "create_connection", lambda *_, **__: connect(nowhere))
+        with pytest.raises(UnavailableError):
+            Account("eu-west-1").current()
+    events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    (beginning,) = [event for event in events if "connection" in event]
+    assert beginning == "Starting new HTTPS connection (1): sts.eu-west-1.amazonaws.com:443"
+    assert "a-token" not in "".join(events)
 
 
 def test_requests_are_signed_for_the_account(token: Path, monkeypatch: pytest.MonkeyPatch) -> None:

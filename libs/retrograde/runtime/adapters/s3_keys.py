@@ -19,7 +19,6 @@ from retrograde.runtime.errors import InvalidInputError, UnavailableError
 
 _VARIABLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 _TIMEOUT_SECONDS = 10.0
-_RETRIES = urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
 
 
 class KeyFiles:
@@ -54,7 +53,8 @@ class Account:
                 f"store: identity=account: neither {' nor '.join(_VARIABLES)} is set, so this process has no role; "
                 "give its ServiceAccount one, or name key files"
             )
-        pool = http or urllib3.PoolManager(timeout=_TIMEOUT_SECONDS, retries=_RETRIES)
+        # Whoever needs keys asks again: urllib3 would log each time the URL, which has the token.
+        pool = http or urllib3.PoolManager(timeout=_TIMEOUT_SECONDS, retries=False)
         self._provider = IamAwsProvider(region=region, http_client=pool)
 
     def current(self) -> Credentials:
