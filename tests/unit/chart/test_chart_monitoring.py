@@ -351,6 +351,14 @@ def test_rules_reach_prometheus_unchanged() -> None:
     assert rule["spec"]["groups"][:-1] == yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
 
 
+@pytest.mark.parametrize(("component", "work"), [("search", "Search"), ("rewriter", "Rewrite")])
+def test_work_of_workers_elsewhere_alerts_nobody(component: str, work: str) -> None:
+    """A release without search or rewriter has neither alert that misses their series here, and all others."""
+    rule = rendered(monitoring={"enabled": True}, **{component: {"enabled": False}}).one("PrometheusRule", "alerts")
+    alerts = {each["alert"] for group in rule["spec"]["groups"][:-1] for each in group["rules"]}
+    assert set(ALERTS) - alerts == {f"Retrograde{work}HasNoWorkers", f"Retrograde{work}StandsStill"}
+
+
 def test_a_trainer_that_stands_by_is_a_target() -> None:
     """Its pod is asked itself, since the Service has the leader alone: a stand-by that crashes is seen."""
     several = rendered(monitoring={"enabled": True}, trainer={"replicas": 2})
