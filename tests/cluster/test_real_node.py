@@ -196,7 +196,7 @@ def test_scale_in_loses_no_tree(installed: Release, tmp_path: Path) -> None:
         installed.until_busy(load, 4)
         before = installed.continued()
         installed.scale("search", 1)
-        return installed.goes_on(before)
+        return installed.goes_on(load, before)
 
     with installed.load("scale-in", tmp_path) as load:
         assert any(hits() for _ in range(MOST_BLOWS))
@@ -255,7 +255,7 @@ def test_a_worker_without_memory(installed: Release, tmp_path: Path) -> None:
             installed.kubectl("exec", victim, "--", "python", "-c", HUNGRY)
         until(lambda: installed.restarts(victim) > restarts, "the container's end", PATIENCE_SECONDS)
         assert installed.ended_by(victim) == "OOMKilled"
-        return installed.goes_on(before)
+        return installed.goes_on(load, before)
 
     with installed.load("memory", tmp_path) as load:
         assert any(hits() for _ in range(MOST_BLOWS))

@@ -4,6 +4,7 @@ They wait for a service that is away as our clients do, and no longer. A call th
 doubled something, ends the process with its error.
 
     FOLDER/begun    is made once the first call was answered
+    FOLDER/*.ended  is made, for each run, once it ended whole
     FOLDER/stop     ends them, after the call and the run that they are at
     stdout          how much they did, as JSON
 """
@@ -178,6 +179,7 @@ async def runs(work: Work) -> None:
                     await client.get_run(run_id)  # patient, as `retrograde submit --watch` is
             work.done["trees"] += await asyncio.to_thread(_check, work.store, run_id)
             work.done["runs"] += 1
+            (work.folder / f"{run_id}.ended").touch()
 
 
 def _check(store: ObjectStore, run_id: str) -> int:

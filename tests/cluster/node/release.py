@@ -21,6 +21,11 @@ PATIENCE_SECONDS = 600.0  # a pod on a busy machine, its engine included
 FROM_LOGS = 'source="log"'
 
 
+def grown(before: float, now: float) -> float:
+    """How much a counter has counted at least: with its container it begins at 0 again."""
+    return now - before if now >= before else now
+
+
 @dataclass
 class Load:
     """A process of `loads`, at work or ended."""
@@ -30,9 +35,12 @@ class Load:
     folder: Path
 
     def has_begun(self) -> bool:
-        """Whether a call was answered. Fails with its error when it has ended instead."""
-        assert self.process.poll() is None, self.errors()
-        return (self.folder / "begun").exists()
+        """Whether a call was answered."""
+        return (self._at_work() / "begun").exists()
+
+    def num_ended(self) -> int:
+        """How many of its runs have ended whole."""
+        return len(list(self._at_work().glob("*.ended")))
 
     def finish(self) -> None:
         """Tells it to stop; shows what it did."""
@@ -43,6 +51,11 @@ class Load:
 
     def errors(self) -> str:
         return (self.folder / "errors").read_text(encoding="utf-8")[-5000:]
+
+    def _at_work(self) -> Path:
+        """Its folder. Fails with its error when it has ended."""
+        assert self.process.poll() is None, self.errors()
+        return self.folder
 
 
 class Release(Namespace):
@@ -93,13 +106,20 @@ class Release(Namespace):
         """Calls of trees begun before that search pods did not ask again, but read from the trees' logs; by pod."""
         return self._search_metric("retrograde_search_calls_total", FROM_LOGS)
 
-    def goes_on(self, before: dict[str, float]) -> bool:
-        """Whether trees are continued from their logs; False once no pod is at work and none was."""
+    def goes_on(self, load: Load, before: dict[str, float]) -> bool:
+        """Whether trees are continued from their logs; False once a run has ended and none was.
+
+        Idle pods say nothing: they are idle too until Kafka gives them the partitions of a pod that ended.
+        """
+        num_ended = load.num_ended()
 
         def number() -> float:
-            return sum(max(0.0, value - before.get(pod, 0.0)) for pod, value in self.continued().items())
+            return sum(grown(before.get(pod, 0.0), value) for pod, value in self.continued().items())
 
-        until(lambda: number() > 0 or not self.busy(), "trees that go on, or have ended", PATIENCE_SECONDS)
+        def holds() -> bool:
+            return number() > 0 or load.num_ended() > num_ended
+
+        until(holds, "trees that go on, or a run's end", PATIENCE_SECONDS)
         return number() > 0
 
     def _search_metric(self, name: str, label: str = "") -> dict[str, float]:
