@@ -54,6 +54,15 @@ def test_notes_name_what_there_is(values: dict[str, Any], tmp_path: Path) -> Non
     assert secrets == {each["spec"]["secretName"] for each in chart.of("Certificate", "test")}
 
 
+@pytest.mark.parametrize("part", ["test", "search"])
+def test_notes_name_no_certificate_that_nobody_made(part: str, tmp_path: Path) -> None:
+    """Without `helm test` the chart has no certificate for people: they are told to make one."""
+    said = notes(tmp_path, ALL_ON | {part: {"enabled": False}})
+    assert "--authority ca.crt" in said
+    assert "cli.retrograde to it: make a certificate" in said
+    assert "get secret" not in said
+
+
 def test_notes_leave_out_what_is_off(tmp_path: Path) -> None:
     """Without a trainer nothing is submitted, and without a test nobody is told to run one."""
     said = notes(tmp_path, {"trainer": {"enabled": False}, "test": {"enabled": False}})
