@@ -94,7 +94,7 @@ class KafkaBroker:
         """Raises NotFoundError for a topic nobody made; kafka-python would wait for it."""
         if topic in self._known:
             return
-        with self._asking:  # one at a time: kafka-python's admin client serves one thread
+        with self._asking:  # the first of many threads asks, the others find the topic known
             if topic not in self._known:
                 self._topics.partitions(topic)
                 self._known.add(topic)
