@@ -11,6 +11,7 @@ brought would be nobody's.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -24,6 +25,7 @@ from retrograde.wire.clients import Feed, RolloutsClient
 log = get_logger(__name__)
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
+_CONNECTED_SECONDS = 30.0  # gRPC tries to connect for 20: a stream that took longer to break had its service
 
 
 class _SiblingBrokeError(UnavailableError):
@@ -119,13 +121,15 @@ class FeedConsumer:
         pause = _FIRST_PAUSE_SECONDS
         give_up: float | None = None
         while (before := len(groups)) < num_groups:
+            began = math.inf
             try:
                 await self._mend()
+                began = clock()
                 await self._read(groups, num_groups - before, min_policy_version)
             except _SiblingBrokeError:
                 pass
             except (UnavailableError, OverloadedError) as error:
-                if give_up is None or len(groups) > before:
+                if give_up is None or len(groups) > before or clock() - began > _CONNECTED_SECONDS:
                     pause, give_up = _FIRST_PAUSE_SECONDS, clock() + self._patience
                 if clock() > give_up:
                     raise type(error)(f"rollouts: no group came for {self._patience:g} s: {error}") from error

@@ -7,16 +7,21 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Self, cast
 
 import numpy as np
+import pytest
 
 from retrograde.core.problem import Problem
 from retrograde.core.rollout import RolloutGroup
 from retrograde.runtime.errors import UnavailableError
+from retrograde.wire import feed_consumer
 from retrograde.wire.clients import Feed, RolloutsClient
 from retrograde.wire.feed_consumer import FeedConsumer
 
 
 class ScriptedClient:
-    """Each stream brings the next line of `script`, names of groups, "!" for a break. Opening waits for `may_open`."""
+    """Each stream brings the next line of `script`: names of groups, "!" a break, "..." half a second.
+
+    Opening waits for `may_open`.
+    """
 
     def __init__(self, *script: str) -> None:
         self.script = list(script)
@@ -39,6 +44,9 @@ class ScriptedClient:
         for name in self.script.pop(0).split():
             if name == "!":
                 raise UnavailableError("restarting")
+            if name == "...":
+                await asyncio.sleep(0.5)
+                continue
             problem = Problem(name, "countdown", "", "")
             yield RolloutGroup(name, f"{name}/1", problem, np.zeros(1, np.int32), (), policy_version=0, epoch=0)
 
@@ -77,3 +85,11 @@ async def test_pulls_side_by_side_each_give_up_after_their_patience() -> None:
         pulls = [consumer.pull(1) for _ in range(3)]
         ended = await asyncio.gather(*pulls, return_exceptions=True)
     assert [type(error) for error in ended] == [UnavailableError] * 3
+
+
+async def test_patience_begins_anew_where_a_stream_has_stood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two restarts during one long pull are no absence of the service."""
+    monkeypatch.setattr(feed_consumer, "_CONNECTED_SECONDS", 0.4)
+    client = ScriptedClient("!", "... !", "a")
+    async with consumer_of(client, patience_seconds=0.3) as consumer:
+        assert [group.id for group in await consumer.pull(1)] == ["a"]
