@@ -3,8 +3,8 @@
 Its dynamic client makes the calls and is told the paths: Jobs, JobSets and Runs are alike to it, and it need not ask a
 server what it serves, which may be away when the trainer starts. Its errors become ours:
 
-404 NotFoundError    409 ConflictError    410 ExpiredError    400, 422 InvalidInputError
-no answer, 401, 403, 429, 5xx             UnavailableError: a run waits for it, and for whoever corrects its rights
+404 NotFoundError    409 ConflictError    410 ExpiredError    400, 422 InvalidInputError    403 ForbiddenError
+no answer, 401, 429, 5xx                  UnavailableError, as 403 and 410 are: a run waits, also for rights
 """
 
 from __future__ import annotations
@@ -32,17 +32,24 @@ from retrograde.runtime.errors import (
 from services.trainer.kubernetes.access import Access
 
 Object = dict[str, Any]
-_CLASSES: Mapping[int, type[RetrogradeError]] = {
-    400: InvalidInputError,
-    404: NotFoundError,
-    409: ConflictError,
-    422: InvalidInputError,
-}
-_GONE = 410
 
 
 class ExpiredError(UnavailableError):
     """That resource version is too old to watch from: list again."""
+
+
+class ForbiddenError(UnavailableError):
+    """The right is missing. Without it the server does not say either whether it serves such a resource at all."""
+
+
+_CLASSES: Mapping[int, type[RetrogradeError]] = {
+    400: InvalidInputError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: ExpiredError,
+    422: InvalidInputError,
+}
 
 
 class KubernetesApi:
@@ -134,5 +141,5 @@ def _refusal(error: ApiException, path: str) -> RetrogradeError:
         words = str(json.loads(error.body)["message"])
     except (ValueError, KeyError, TypeError):
         words = error.body.decode(errors="replace")[:200] if error.body else error.reason
-    cls = ExpiredError if error.status == _GONE else _CLASSES.get(error.status, UnavailableError)
+    cls = _CLASSES.get(error.status, UnavailableError)
     return cls(f"the API server refused {path} with {error.status}: {words}")

@@ -5,18 +5,20 @@ launch   the Job, unless it is at work; then its ConfigMap and Service, whicheve
 cancel   deletes the Job, and returns once its pods are gone: the kubelet ends them, by force after the grace that
          the template gives them
 
-New jobs are of one kind, Jobs or JobSets. One of the other, from before the kind was changed, is followed and ended.
+New jobs are of one kind, Jobs or JobSets. One of the other, from before the kind was changed, is followed and ended;
+where the server does not know that kind, or the trainer has no right to it, there are none.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.errors import ConflictError, NotFoundError, RetrogradeError, UnavailableError
-from services.trainer.kubernetes.api import KubernetesApi, Object
+from retrograde.runtime.logs import get_logger
+from services.trainer.kubernetes.api import ForbiddenError, KubernetesApi, Object
 from services.trainer.kubernetes.manifests import (
     Manifest,
     config_map,
@@ -34,6 +36,7 @@ from services.trainer.launch import Job, JobHandle, JobState, JobStatus
 _LOOK_EVERY_SECONDS = 0.5
 _ENDED = ("Succeeded", "Failed")
 JOBSETS = "/apis/jobset.x-k8s.io/v1alpha2"
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class KubernetesBackend:
     kind: Kind
     settings: LaunchSettings
     template: PodTemplate
+    _told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @property
     def namespace(self) -> str:
@@ -129,11 +133,8 @@ class KubernetesBackend:
         return [JobHandle(each[RUN], each[JOB]) for each in names if RUN in each]  # a JobSet's own Jobs have none
 
     async def _all(self, kind: Kind) -> list[Object]:
-        try:
-            jobs = await in_thread(self.api.get, self._jobs(kind), labelSelector=selector(self.template.instance))
-        except NotFoundError:  # the API server knows no JobSets
-            return []
-        items: list[Object] = jobs["items"]
+        jobs = await self._read(kind, self._jobs(kind), labelSelector=selector(self.template.instance))
+        items: list[Object] = jobs["items"] if jobs else []
         return items
 
     def _create(self, path: str, manifest: Manifest) -> Object:
@@ -179,9 +180,20 @@ class KubernetesBackend:
         return self.kind, found
 
     async def _get(self, kind: Kind, handle: JobHandle) -> Object | None:
+        return await self._read(kind, self._path(kind, handle))
+
+    async def _read(self, kind: Kind, path: str, **query: str) -> Object | None:
+        """None where there is none. A right to the other kind may be missing; one to our own is waited for."""
         try:
-            return await in_thread(self.api.get, self._path(kind, handle))
+            return await in_thread(self.api.get, path, **query)
         except NotFoundError:
+            return None
+        except ForbiddenError as error:
+            if kind is self.kind:
+                raise
+            if kind.plural not in self._told:
+                self._told.add(kind.plural)
+                _log.warning("no right to jobs of the other kind; none is seen", kind=kind.plural, reason=str(error))
             return None
 
     async def _pods(self, kind: Kind, handle: JobHandle) -> list[Object]:

@@ -10,12 +10,16 @@ from typing import Any
 
 from retrograde.runtime.errors import ConflictError, NotFoundError, RetrogradeError
 from services.trainer.kubernetes.access import Access
+from services.trainer.kubernetes.api import ForbiddenError
 
 Object = dict[str, Any]
 
 
 class FakeApi:
-    """`faults` are raised by the next calls of their method; `calls` are (method, path); `unknown` is not served."""
+    """`faults` are raised by the next calls of their method; `calls` are (method, path); `unknown` is not served.
+
+    Nobody may read what begins with one of `forbidden`.
+    """
 
     def __init__(self) -> None:
         self.access = Access(configuration=None, namespace="lab")
@@ -26,12 +30,15 @@ class FakeApi:
         self.events: queue.SimpleQueue[Object | RetrogradeError | None] = queue.SimpleQueue()
         self.deletes_at_once = True
         self.unknown = ""
+        self.forbidden: tuple[str, ...] = ()
         self._numbers = itertools.count(1)
 
     def get(self, path: str, **query: str) -> Object:
         self._called("get", path)
         if path == self.unknown:
             raise NotFoundError(path)
+        if path.startswith(self.forbidden):
+            raise ForbiddenError(path)
         if path in self.objects:
             return copy.deepcopy(self.objects[path])
         items = [each for key, each in self.objects.items() if key.rpartition("/")[0] == path]

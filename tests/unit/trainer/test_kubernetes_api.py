@@ -26,7 +26,7 @@ from retrograde.runtime.errors import (
 )
 from services.trainer.kubernetes import access
 from services.trainer.kubernetes.access import Access, from_kubeconfig, from_service_account
-from services.trainer.kubernetes.api import ExpiredError, KubernetesApi
+from services.trainer.kubernetes.api import ExpiredError, ForbiddenError, KubernetesApi
 from tests.certificates import Authority
 
 
@@ -136,7 +136,7 @@ def api(server: Server, to: Callable[[str], Access]) -> Iterator[KubernetesApi]:
     [
         (400, InvalidInputError),
         (401, UnavailableError),
-        (403, UnavailableError),
+        (403, ForbiddenError),
         (404, NotFoundError),
         (409, ConflictError),
         (410, ExpiredError),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
-from pydantic import BaseModel
 
 from retrograde.runtime.errors import ConflictError, InvalidInputError, UnavailableError
 from retrograde.v1 import run_pb2
@@ -14,59 +13,22 @@ from services.trainer.kubernetes.api import KubernetesApi
 from services.trainer.kubernetes.backend import INDEXED, JOBSET, JOBSETS, KubernetesBackend, chosen_kind
 from services.trainer.kubernetes.settings import LaunchSettings
 from services.trainer.kubernetes.template import PodTemplate
-from services.trainer.launch import Job, JobHandle, JobState
-from tests.unit.trainer.fake_api import FakeApi
-
-JOBS, PODS = "/apis/batch/v1/namespaces/lab/jobs", "/api/v1/namespaces/lab/pods"
-HANDLE = JobHandle("run-1", "astro_rl")
-TRAIN = {"name": "train", "volumeMounts": []}
-TEMPLATE = PodTemplate(
-    {"metadata": {"labels": {"app.kubernetes.io/instance": "demo"}}, "spec": {"containers": [TRAIN]}}
+from services.trainer.launch import JobState
+from tests.unit.trainer.cluster_jobs import (
+    HANDLE,
+    JOBS,
+    PODS,
+    TEMPLATE,
+    Interrupted,
+    backend,
+    condition,
+    counts,
+    ends,
+    job,
+    pod,
+    terminated,
 )
-
-
-class Config(BaseModel):
-    step: int = 1
-
-
-def job(num_processes: int = 2) -> Job:
-    return Job(*HANDLE, "some.module", Config(), num_processes)
-
-
-def backend(api: FakeApi, **changes: Any) -> KubernetesBackend:
-    settings = LaunchSettings(backend="indexed", pod_template="t.yaml", **changes)
-    return KubernetesBackend(cast("KubernetesApi", api), INDEXED, settings, TEMPLATE)
-
-
-def condition(kind: str, reason: str = "", message: str = "") -> dict[str, Any]:
-    return {"type": kind, "status": "True", "reason": reason, "message": message}
-
-
-def ends(api: FakeApi, kind: str, reason: str = "") -> None:
-    """The Job controller's word on the job."""
-    path = next(path for path in api.objects if path.startswith(JOBS))
-    api.patch(path, {"status": {"conditions": [condition(kind, reason, "a pod has failed")]}})
-
-
-def pod(api: FakeApi, index: int, **status: Any) -> None:
-    """A pod of the job."""
-    name = api.names("jobs")[0]
-    template = api.objects[f"{JOBS}/{name}"]["spec"]["template"]
-    metadata = {
-        "name": f"{name}-{index}",
-        "labels": {**template["metadata"]["labels"], "batch.kubernetes.io/job-name": name},
-        "annotations": {"batch.kubernetes.io/job-completion-index": str(index)},
-    }
-    api.add(PODS, {"metadata": metadata, "spec": {"nodeName": "node-1"}, "status": status})
-
-
-def terminated(code: int, at: str, reason: str = "Error") -> dict[str, Any]:
-    state = {"terminated": {"exitCode": code, "reason": reason, "finishedAt": f"2026-11-21T10:00:{at}Z"}}
-    return {"phase": "Failed", "containerStatuses": [{"name": "train", "state": state}]}
-
-
-def counts(api: FakeApi) -> tuple[int, ...]:
-    return tuple(len(api.names(plural)) for plural in ("jobs", "configmaps", "services"))
+from tests.unit.trainer.fake_api import FakeApi
 
 
 async def test_a_launch_that_was_interrupted_is_made_whole() -> None:
@@ -78,18 +40,6 @@ async def test_a_launch_that_was_interrupted_is_made_whole() -> None:
     for _ in range(2):
         await backend(api).launch(job())
         assert counts(api) == (1, 1, 1)
-
-
-class Interrupted(FakeApi):
-    """It leaves once, after the Job was made."""
-
-    is_away = True
-
-    def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        if self.is_away and path.endswith("configmaps"):
-            self.is_away = False
-            raise UnavailableError("the API server left")
-        return super().create(path, body)
 
 
 async def test_pods_that_need_not_meet_have_no_service() -> None:
@@ -155,43 +105,6 @@ async def test_pods_that_outlive_their_job_are_waited_for(*, is_deleted_before: 
         del api.objects[path]  # the garbage collector's part
     await backend(api).launch(job())
     assert api.names("jobs") == [old]
-
-
-async def test_a_job_of_the_other_kind_is_followed_to_its_end() -> None:
-    """Jobs were chosen, then JobSets: the job at work is found, launching makes no second; once it failed one does."""
-    api = FakeApi()
-    await backend(api).launch(job())
-    pod(api, 0, phase="Running")
-    other = KubernetesBackend(cast("KubernetesApi", api), JOBSET, backend(api).settings, TEMPLATE)
-    await other.launch(job())
-    assert (api.names("jobsets"), len(api.names("jobs"))) == ([], 1)
-    assert (await other.running(), (await other.status(HANDLE)).state) == ([HANDLE], JobState.RUNNING)
-    ends(api, "Failed")
-    api.patch(f"{PODS}/{api.names('pods')[0]}", {"status": terminated(1, "01")})
-    found = await other.status(HANDLE)
-    assert (found.state, found.reason.endswith("-0: status 1")) == (JobState.FAILED, True)
-    await other.launch(job())
-    assert (len(api.names("jobsets")), api.names("jobs"), await other.running()) == (1, [], [HANDLE])
-
-
-async def test_cancel_ends_a_job_of_the_other_kind() -> None:
-    """Where JobSets were chosen before, too; a JobSet's own Job is none of ours, and its run goes with the JobSet."""
-    api = FakeApi()
-    before = KubernetesBackend(cast("KubernetesApi", api), JOBSET, backend(api).settings, TEMPLATE)
-    await before.launch(job())
-    labels = api.objects[f"{JOBSETS}/namespaces/lab/jobsets/{api.names('jobsets')[0]}"]["metadata"]["labels"]
-    api.add(JOBS, {"metadata": {"name": "child", "labels": labels}})
-    assert await backend(api).running() == [HANDLE]
-    await backend(api).cancel(HANDLE)
-    assert (await backend(api).running(), api.names("jobsets")) == ([], [])
-
-
-async def test_a_server_without_jobsets_has_none_at_work() -> None:
-    """Asked for them it knows no such path."""
-    api = FakeApi()
-    await backend(api).launch(job())
-    api.unknown = f"{JOBSETS}/namespaces/lab/jobsets"
-    assert await backend(api).running() == [HANDLE]
 
 
 FIRST = terminated(1, "05")
