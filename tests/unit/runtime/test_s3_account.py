@@ -6,7 +6,8 @@ import http.server
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ import urllib3
 from retrograde.runtime import logs
 from retrograde.runtime.adapters import open_store
 from retrograde.runtime.adapters.s3_keys import Account
+from retrograde.runtime.adapters.s3_refusals import TransientError
 from retrograde.runtime.adapters.s3_settings import parse_s3_url
 from retrograde.runtime.adapters.s3_signer import Request, Signer
 from retrograde.runtime.errors import InvalidInputError, UnavailableError
@@ -37,11 +39,14 @@ class Sts:
 
     until: str = LATER
     status: int = 200
+    answer: str = ANSWER
+    before: Callable[[], None] = lambda: None
     asked: list[str] = field(default_factory=list)
 
     def urlopen(self, _method: str, url: str, **_options: object) -> SimpleNamespace:
         self.asked.append(url)
-        body = ANSWER.format(key=f"key-{len(self.asked)}", until=self.until)
+        self.before()
+        body = self.answer.format(key=f"key-{len(self.asked)}", until=self.until)
         return SimpleNamespace(status=self.status, data=body.encode())
 
 
@@ -107,12 +112,54 @@ def test_keys_that_end_are_fetched_again(token: Path) -> None:
 
 
 @pytest.mark.usefixtures("token")
-def test_no_keys_is_no_fault_of_the_work() -> None:
-    """UnavailableError, which workers wait for; neither it nor its causes have the token."""
-    with pytest.raises(UnavailableError, match="identity=account: no keys were given") as raised:
-        account(Sts(status=403)).current()
+@pytest.mark.parametrize("sts", [Sts(status=403), Sts(until="never"), Sts(answer="<html>a-token")])
+def test_no_keys_is_no_fault_of_the_work(sts: Sts) -> None:
+    """It is tried again, and then UnavailableError, which workers wait for; there is no cause, it has the token."""
+    with pytest.raises(TransientError, match="identity=account: no keys were given") as raised:
+        account(sts).current()
+    assert isinstance(raised.value.final, UnavailableError)
     assert "a-token" not in str(raised.value)
-    assert raised.value.__suppress_context__
+    assert raised.value.__context__ is None
+
+
+class Crowd:
+    """In place of a lock: counts who comes to it, and lets `urlopen` wait until there are `num_threads`."""
+
+    def __init__(self, num_threads: int) -> None:
+        self._lock, self._came = threading.Lock(), threading.Semaphore(0)
+        self._num_threads = num_threads
+
+    def __enter__(self) -> None:
+        self._came.release()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def wait(self) -> None:
+        for _ in range(self._num_threads):
+            assert self._came.acquire(timeout=30)
+
+
+@pytest.mark.usefixtures("token")
+@pytest.mark.parametrize(("status", "outcome"), [(200, "key-1"), (500, "ValueError")])
+def test_one_thread_asks_for_all(status: int, outcome: str) -> None:
+    """Threads that find no keys at the same time ask once, and have the same keys or the same trouble."""
+    crowd = Crowd(4)
+    sts = Sts(status=status, before=crowd.wait)
+    keys = account(sts)
+    keys._lock = crowd  # type: ignore[assignment]  # as much of a lock as is used
+
+    def current(_: int) -> str:
+        try:
+            return str(keys.current().access_key)
+        except TransientError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(current, range(4)))
+    assert len(sts.asked) == 1
+    assert [outcome in each for each in found] == [True] * 4
 
 
 @pytest.mark.usefixtures("token")
@@ -124,7 +171,7 @@ def test_a_token_is_in_no_log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         closed.bind(("127.0.0.1", 0))  # and does not listen
         nowhere = closed.getsockname()
         monkeypatch.setattr(urllib3.util.connection, "create_connection", lambda *_, **__: connect(nowhere))
-        with pytest.raises(UnavailableError):
+        with pytest.raises(TransientError):
             Account("eu-west-1").current()
     events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
     (beginning,) = [event for event in events if "connection" in event]

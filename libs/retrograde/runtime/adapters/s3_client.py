@@ -1,9 +1,9 @@
 """Requests to an S3 server: signed, sent, repeated while that may help, their bytes checked.
 
-A request is sent again, after growing pauses with jitter, when the connection breaks, when the server is busy or gone
-and when bytes were damaged on the way: at most MAX_ATTEMPTS times and for `retry_seconds`. That is safe because keys
-are derived from inputs: a thing done twice leaves one thing. Keys refused are read again from their files, in case they
-were changed; a clock that differs too much is corrected by the server's.
+A request is sent again, after growing pauses with jitter, when the connection breaks, when the server is busy or gone,
+when bytes were damaged on the way and when an account is given no keys: at most MAX_ATTEMPTS times and for
+`retry_seconds`. That is safe because keys are derived from inputs: a thing done twice leaves one thing. Keys refused
+are read again from their files, in case they were changed; a clock that differs too much is corrected by the server's.
 """
 
 from __future__ import annotations

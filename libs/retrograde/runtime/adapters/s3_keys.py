@@ -9,16 +9,20 @@ A cloud tells a pod whose ServiceAccount has a role where to get keys, which hol
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
+from xml.etree import ElementTree as ET  # minio's, which reads what STS says
 
 import urllib3
 from minio.credentials import Credentials, IamAwsProvider
 
+from retrograde.runtime.adapters.s3_refusals import TransientError
 from retrograde.runtime.adapters.s3_settings import S3Settings
 from retrograde.runtime.errors import InvalidInputError, UnavailableError
 
 _VARIABLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 _TIMEOUT_SECONDS = 10.0
+_TROUBLE = (urllib3.exceptions.HTTPError, ET.ParseError, ValueError, KeyError, OSError)
 
 
 class KeyFiles:
@@ -56,16 +60,33 @@ class Account:
         # Whoever needs keys asks again: urllib3 would log each time the URL, which has the token.
         pool = http or urllib3.PoolManager(timeout=_TIMEOUT_SECONDS, retries=False)
         self._provider = IamAwsProvider(region=region, http_client=pool)
+        self._lock = threading.Lock()
+        self._num_failures = 0
+        self._trouble = ""
 
     def current(self) -> Credentials:
-        """Those to sign with. Raises UnavailableError, without the cause's text: it has the token."""
-        try:
-            return self._provider.retrieve()
-        except (urllib3.exceptions.HTTPError, ValueError, KeyError, OSError) as error:
-            raise UnavailableError(
-                f"store: identity=account: no keys were given ({type(error).__name__}); see whether this account may "
-                "take its role, and whether STS or the node's agent can be reached"
-            ) from None
+        """Those to sign with. One thread asks for new ones; who waited for it shares what came of it.
+
+        Raises TransientError, without the cause's text: it has the token.
+        """
+        num_failures = self._num_failures
+        with self._lock:
+            return self._ask(num_failures)
+
+    def _ask(self, num_failures: int) -> Credentials:
+        """Keys, unless asking for them has failed since there were `num_failures`."""
+        if num_failures == self._num_failures:
+            try:
+                return self._provider.retrieve()
+            except _TROUBLE as error:
+                self._num_failures += 1
+                self._trouble = type(error).__name__
+        raise TransientError(
+            UnavailableError(
+                f"store: identity=account: no keys were given ({self._trouble}); see whether this account may take its "
+                "role, and whether STS or the node's agent can be reached"
+            )
+        )
 
     def renew(self) -> bool:
         """Nothing: keys that hold are the only ones."""

@@ -1,6 +1,6 @@
 """What an S3 server refuses, as the errors of the platform: which field is wrong, and what to do.
 
-TransientError   try again soon: the network, a busy server, bytes damaged on the way
+TransientError   try again soon: the network, a busy server, bytes damaged on the way, no keys to sign with
 RefusedError     an answer of the server that says no; `refusal` turns it into an error for the caller
 """
 
