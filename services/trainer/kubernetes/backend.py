@@ -5,8 +5,8 @@ launch   the Job, unless it is at work; then its ConfigMap and Service, whicheve
 cancel   deletes the Job, and returns once its pods are gone: the kubelet ends them, by force after the grace that
          the template gives them
 
-New jobs are of one kind, Jobs or JobSets. One of the other, from before the kind was changed, is followed and ended;
-where the server does not know that kind, or the trainer has no right to it, there are none.
+New jobs are of one kind, Jobs or JobSets. One of the other, from before the kind was changed, is made whole, followed
+and ended; where the server does not know that kind, or the trainer has no right to it, there are none.
 """
 
 from __future__ import annotations
@@ -85,15 +85,13 @@ class KubernetesBackend:
             await self._delete(kind, job.handle, found)
             await self.launch(job)
             return
-        if kind is not self.kind:
-            return
         if found is None:
             if left:  # somebody deleted their Job
                 words = f"pods of an earlier job {job.name} do not end; they and their nodes: {_nodes(left)}"
                 raise UnavailableError(words)
-            found = await in_thread(self._create, self._jobs(kind), manifest)
+            found = await in_thread(self._create, self._jobs(self.kind), manifest)
         await in_thread(self._create, self._core("configmaps"), config_map(job, found))
-        if needs_service(manifest):
+        if needs_service(found):
             await in_thread(self._create, self._core("services"), service(found, self.settings.rendezvous_port))
 
     async def status(self, handle: JobHandle) -> JobStatus:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from chart_render import PROFILES, Object, profile, rendered
 
-JOBS = {("batch", "jobs"): {"create", "delete", "get", "list"}, ("", "services"): {"create", "get"}}
+JOBS = {("batch", "jobs"): {"create", "delete", "get", "list"}}
 JOBSETS = {("jobset.x-k8s.io", "jobsets"): {"create", "delete", "get", "list"}}
 OLD_JOBS = {("batch", "jobs"): {"delete", "get", "list"}}
 OLD_JOBSETS = {("jobset.x-k8s.io", "jobsets"): {"delete", "get", "list"}}
 ALWAYS = {
     ("", "configmaps"): {"create", "get"},
+    ("", "services"): {"create", "get"},
     ("", "pods"): {"list"},
     ("", "pods/log"): {"get"},
     ("coordination.k8s.io", "leases"): {"create", "get", "update"},
@@ -34,7 +35,7 @@ def rights(**values: Object) -> dict[tuple[str, str], set[str]]:
     [("indexed", JOBS | OLD_JOBSETS), ("jobset", JOBSETS | OLD_JOBS), ("auto", JOBS | JOBSETS)],
 )
 def test_rights_are_those_of_the_backend(backend: str, own: dict[tuple[str, str], set[str]]) -> None:
-    """What makes Jobs may make Jobs, what makes JobSets may make JobSets, and end the others; it reads no secrets."""
+    """What makes Jobs may make Jobs, what makes JobSets may make JobSets; either may end both, and reads no secrets."""
     assert rights(job={"backend": backend}) == ALWAYS | own
 
 

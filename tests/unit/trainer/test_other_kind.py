@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from retrograde.runtime.errors import UnavailableError
 from services.trainer.kubernetes.api import ForbiddenError
 from services.trainer.kubernetes.backend import INDEXED, JOBSET, JOBSETS, Kind
 from services.trainer.launch import JobState
-from tests.unit.trainer.cluster_jobs import HANDLE, JOBS, PODS, backend, ends, job, pod, terminated
+from tests.unit.trainer.cluster_jobs import HANDLE, JOBS, PODS, Interrupted, backend, counts, ends, job, pod, terminated
 from tests.unit.trainer.fake_api import FakeApi
 
 
@@ -26,6 +27,17 @@ async def test_a_job_of_the_other_kind_is_followed_to_its_end() -> None:
     assert (found.state, found.reason.endswith("-0: status 1")) == (JobState.FAILED, True)
     await other.launch(job())
     assert (len(api.names("jobsets")), api.names("jobs"), await other.running()) == (1, [], [HANDLE])
+
+
+@pytest.mark.parametrize(("before", "after"), [(INDEXED, JOBSET), (JOBSET, INDEXED)], ids=["jobs", "jobsets"])
+async def test_a_launch_of_the_other_kind_that_was_interrupted_is_made_whole(before: Kind, after: Kind) -> None:
+    """The trainer ended after the job was made and came back with the other kind: it creates what pods wait for."""
+    api = Interrupted()
+    with pytest.raises(UnavailableError, match="left"):
+        await backend(api, before).launch(job())
+    for _ in range(2):
+        await backend(api, after).launch(job())
+        assert (counts(api)[1:], api.names(after.plural)) == ((1, before is INDEXED), [])
 
 
 async def test_cancel_ends_a_job_of_the_other_kind() -> None:
