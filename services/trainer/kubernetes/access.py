@@ -1,12 +1,14 @@
 """How to reach the API server: as a pod, by its service account, or from outside, by a kubeconfig.
 
 The `kubernetes` package reads both. It reads a service account's token again every minute, because the kubelet replaces
-it while the pod runs; of a kubeconfig the current context counts. Proxies that the environment names are not used: the
-API server is inside. A call that fails is not repeated here: who made it knows whether to.
+it while the pod runs; of a kubeconfig the current context counts. A user's `tokenFile` it reads once, so that is read
+here, for every call. Proxies that the environment names are not used: the API server is inside. A call that fails is
+not repeated here: who made it knows whether to.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ import yaml
 from kubernetes.client import Configuration
 from kubernetes.config import ConfigException, list_kube_config_contexts, load_kube_config
 from kubernetes.config.incluster_config import InClusterConfigLoader
+from kubernetes.config.kube_config import KubeConfigMerger
 
 from retrograde.runtime.errors import InvalidInputError
 
@@ -54,11 +57,30 @@ def from_kubeconfig(path: Path) -> Access:
         _, context = list_kube_config_contexts(str(path))
         if not configuration.host:
             raise ConfigException("no server in the cluster of the current context")
+        token_file = _token_file(path, context["context"].get("user", ""))
+        if token_file:
+            _sign(token_file, configuration)
+            configuration.refresh_api_key_hook = functools.partial(_sign, token_file)
     except _UNREADABLE as error:
         raise InvalidInputError(
             f"launch.kubeconfig: {path}: {error}; name a kubeconfig whose current context is complete"
         ) from error
     return Access(configuration, context["context"].get("namespace", "default"))
+
+
+def _token_file(path: Path, user: str) -> Path | None:
+    """The user's, if it has one; a relative path begins at the kubeconfig that says it."""
+    found = KubeConfigMerger(str(path)).config["users"].get_with_name(user, safe=True)
+    token_file = found["user"].safe_get("tokenFile") if found else None
+    return Path(found.path).parent / token_file if token_file else None
+
+
+def _sign(token_file: Path, configuration: Configuration) -> None:
+    """Puts the token in, without the line's end. Raises ConfigException, OSError."""
+    words = token_file.read_bytes().split()
+    if len(words) != 1:
+        raise ConfigException(f"tokenFile {token_file} has {len(words)} words; a token is one")
+    configuration.api_key["authorization"] = f"Bearer {words[0].decode('latin-1')}"
 
 
 def _configuration() -> Configuration:

@@ -290,6 +290,28 @@ def test_a_kubeconfig_is_read_for_its_current_context(tmp_path: Path) -> None:
     assert signed(from_kubeconfig(kubeconfig(tmp_path, {"tokenFile": "secret"}))) == "Bearer f"
 
 
+def test_a_token_file_is_read_for_every_call(tmp_path: Path, server: Server) -> None:
+    """Without the line's end and over a token that is written beside it; one that goes is waited for."""
+    (tmp_path / "secret").write_text("one\n")
+    access = from_kubeconfig(kubeconfig(tmp_path, {"token": "old", "tokenFile": "secret"}, server.url))
+    with KubernetesApi(access) as api:
+        for word in ("one", "two"):
+            (tmp_path / "secret").write_text(f"{word}\n")
+            api.get("/")
+        (tmp_path / "secret").unlink()
+        with pytest.raises(UnavailableError, match="secret"):
+            api.get("/")
+    assert [who for _, _, who, _ in server.asked] == ["Bearer one", "Bearer two"]
+
+
+@pytest.mark.parametrize("text", ["\n", "one\ntwo\n"])
+def test_a_token_file_without_a_token_is_refused(tmp_path: Path, text: str) -> None:
+    """Nothing, or more than a token: the error names the file."""
+    (tmp_path / "secret").write_text(text)
+    with pytest.raises(InvalidInputError, match=r"launch\.kubeconfig: .*tokenFile .*/secret has \d words"):
+        from_kubeconfig(kubeconfig(tmp_path, {"tokenFile": "secret"}))
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
