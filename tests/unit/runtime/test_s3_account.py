@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
@@ -20,11 +21,12 @@ import urllib3
 from retrograde.runtime import logs
 from retrograde.runtime.adapters import open_store
 from retrograde.runtime.adapters.s3_keys import Account
-from retrograde.runtime.adapters.s3_refusals import TransientError
+from retrograde.runtime.adapters.s3_refusals import RefusedError, TransientError
 from retrograde.runtime.adapters.s3_settings import parse_s3_url
 from retrograde.runtime.adapters.s3_signer import Request, Signer
 from retrograde.runtime.errors import InvalidInputError, UnavailableError
 
+NOW = datetime.now(UTC)
 URL = "s3://trees?endpoint=https://s3.example.com:443&region=eu-west-1&identity=account"
 LONG_AGO, LATER = "2001-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
 ANSWER = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
@@ -94,7 +96,7 @@ def test_a_token_is_exchanged_for_keys() -> None:
     """At the region's STS, for the role; the keys are kept while they hold."""
     sts = Sts()
     keys = account(sts)
-    assert [keys.current().access_key for _ in range(3)] == ["key-1"] * 3
+    assert [keys.current(NOW).access_key for _ in range(3)] == ["key-1"] * 3
     (asked,) = map(urlsplit, sts.asked)
     given = {name: values[0] for name, values in parse_qs(asked.query).items()}
     assert asked.netloc == "sts.eu-west-1.amazonaws.com"
@@ -102,13 +104,33 @@ def test_a_token_is_exchanged_for_keys() -> None:
 
 
 def test_keys_that_end_are_fetched_again(token: Path) -> None:
-    """With the token that the file has by then."""
-    sts = Sts(until=LONG_AGO)
+    """By the clock they are asked for at, with the token that the file has by then."""
+    sts, end = Sts(until=LONG_AGO), datetime.fromisoformat(LONG_AGO)
     keys = account(sts)
-    keys.current()
+    found = [keys.current(end - timedelta(hours=hours)).access_key for hours in (2, 1)]
     token.write_text("another-token")
-    assert keys.current().access_key == "key-2"
+    assert [*found, keys.current(end).access_key] == ["key-1", "key-1", "key-2"]
     assert "WebIdentityToken=another-token" in sts.asked[1]
+
+
+@pytest.mark.usefixtures("token")
+def test_keys_whose_session_is_over_are_replaced() -> None:
+    """Once, whoever is refused with them; a role that may not gets no others."""
+    sts = Sts()
+    keys = account(sts)
+    refused = keys.current(NOW)
+    over, denied = (RefusedError(400, code, "", {}) for code in ("ExpiredToken", "AccessDenied"))
+    assert not keys.renew(refused, denied)
+    assert [keys.renew(refused, over) for _ in range(3)] == [True] * 3
+    assert keys.current(NOW).access_key == "key-2"
+    assert len(sts.asked) == 2
+
+
+@pytest.mark.usefixtures("token")
+def test_keys_that_are_given_again_are_no_others() -> None:
+    """An agent may keep keys that the store no longer takes."""
+    keys = account(Sts(answer=ANSWER.replace("{key}", "key")))
+    assert not keys.renew(keys.current(NOW), RefusedError(400, "ExpiredToken", "", {}))
 
 
 @pytest.mark.usefixtures("token")
@@ -116,7 +138,7 @@ def test_keys_that_end_are_fetched_again(token: Path) -> None:
 def test_no_keys_is_no_fault_of_the_work(sts: Sts) -> None:
     """It is tried again, and then UnavailableError, which workers wait for; there is no cause, it has the token."""
     with pytest.raises(TransientError, match="identity=account: no keys were given") as raised:
-        account(sts).current()
+        account(sts).current(NOW)
     assert isinstance(raised.value.final, UnavailableError)
     assert "a-token" not in str(raised.value)
     assert raised.value.__context__ is None
@@ -152,7 +174,7 @@ def test_one_thread_asks_for_all(status: int, outcome: str) -> None:
 
     def current(_: int) -> str:
         try:
-            return str(keys.current().access_key)
+            return str(keys.current(NOW).access_key)
         except TransientError as error:
             return str(error)
 
@@ -172,7 +194,7 @@ def test_a_token_is_in_no_log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         nowhere = closed.getsockname()
         monkeypatch.setattr(urllib3.util.connection, "create_connection", lambda *_, **__: connect(nowhere))
         with pytest.raises(TransientError):
-            Account("eu-west-1").current()
+            Account("eu-west-1").current(NOW)
     events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
     (beginning,) = [event for event in events if "connection" in event]
     assert beginning == "Starting new HTTPS connection (1): sts.eu-west-1.amazonaws.com:443"
@@ -185,7 +207,7 @@ def test_requests_are_signed_for_the_account(token: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(token))
     with agent("key-of-the-node") as url:
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
-        _, headers = Signer(parse_s3_url(URL)).sign(Request("GET", "a"))
+        headers = Signer(parse_s3_url(URL)).sign(Request("GET", "a")).headers
     assert headers["x-amz-security-token"] == "session"
     assert "Credential=key-of-the-node/" in headers["Authorization"]
     assert "x-amz-security-token" in headers["Authorization"]

@@ -3,7 +3,7 @@
 A request is sent again, after growing pauses with jitter, when the connection breaks, when the server is busy or gone,
 when bytes were damaged on the way and when an account is given no keys: at most MAX_ATTEMPTS times and for
 `retry_seconds`. That is safe because keys are derived from inputs: a thing done twice leaves one thing. Keys refused
-are read again from their files, in case they were changed; a clock that differs too much is corrected by the server's.
+are read again or asked for again, in case there are others; a clock that differs too much is corrected by the server's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import crc32c
 from retrograde.runtime.adapters.s3_connections import Connections, CutError, cuts_named, exchange
 from retrograde.runtime.adapters.s3_refusals import RefusedError, TransientError, read_refusal, refusal
 from retrograde.runtime.adapters.s3_settings import S3Settings
-from retrograde.runtime.adapters.s3_signer import Request, Signer
+from retrograde.runtime.adapters.s3_signer import Request, Signed, Signer
 from retrograde.runtime.errors import DataLossError, InvalidInputError, UnavailableError
 
 CHECKSUM = "x-amz-checksum-crc32c"
@@ -117,8 +117,9 @@ class S3Client:
 
     def _once(self, request: Request, receive: Receive) -> Reply:
         settings = self.settings
+        signed = self._signer.sign(request)
         try:
-            return self._send(request, receive)
+            return self._send(request, signed, receive)
         except CutError as error:
             text = f"store: {settings.endpoint} does not answer: {error}; start the server, or correct the endpoint"
             raise TransientError(UnavailableError(text)) from error
@@ -128,20 +129,19 @@ class S3Client:
                 f"trusted: {error.verify_message}; name the PEM file of the authority that signed it"
             ) from error
         except RefusedError as error:
-            if error.is_passing or self._is_remedied(error):
+            if error.is_passing or self._is_remedied(error, signed):
                 raise TransientError(refusal(settings, request.key, error)) from error
             raise
 
-    def _is_remedied(self, refused: RefusedError) -> bool:
+    def _is_remedied(self, refused: RefusedError, signed: Signed) -> bool:
         """Whether there are other keys now, or a better clock."""
         if refused.is_about_time and refused.date:
             return self._signer.set_clock(refused.date)
-        return refused.is_about_keys and self._signer.renew()
+        return (refused.is_about_keys or refused.may_be_session) and self._signer.renew(signed.keys, refused)
 
-    def _send(self, request: Request, receive: Receive) -> Reply:
-        target, headers = self._signer.sign(request)
+    def _send(self, request: Request, signed: Signed, receive: Receive) -> Reply:
         with self._connections.lend() as connection:
-            response = exchange(connection, request.method, target, headers, request.body)
+            response = exchange(connection, request.method, signed.target, signed.headers, request.body)
             found = {name.lower(): value for name, value in response.getheaders()}
             is_refused = response.status >= http.HTTPStatus.MULTIPLE_CHOICES
             data, crc = (receive_whole if is_refused else receive)(response, found)

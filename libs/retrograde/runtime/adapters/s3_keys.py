@@ -8,20 +8,23 @@ A cloud tells a pod whose ServiceAccount has a role where to get keys, which hol
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree as ET  # minio's, which reads what STS says
 
 import urllib3
 from minio.credentials import Credentials, IamAwsProvider
 
-from retrograde.runtime.adapters.s3_refusals import TransientError
+from retrograde.runtime.adapters.s3_refusals import RefusedError, TransientError
 from retrograde.runtime.adapters.s3_settings import S3Settings
 from retrograde.runtime.errors import InvalidInputError, UnavailableError
 
 _VARIABLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 _TIMEOUT_SECONDS = 10.0
+_EARLY = timedelta(seconds=10)
 _TROUBLE = (urllib3.exceptions.HTTPError, ET.ParseError, ValueError, KeyError, OSError)
 
 
@@ -33,14 +36,14 @@ class KeyFiles:
         self._secret_key_file = secret_key_file
         self._keys = self._read()
 
-    def current(self) -> Credentials:
+    def current(self, _now: datetime) -> Credentials:
         """Those to sign with."""
         return self._keys
 
-    def renew(self) -> bool:
-        """Reads the files again; whether the keys have changed."""
-        before, self._keys = self._keys, self._read()
-        return bool(before != self._keys)
+    def renew(self, keys: Credentials, _refused: RefusedError) -> bool:
+        """Reads the files again; whether they have others than `keys`."""
+        self._keys = self._read()
+        return bool(self._keys != keys)
 
     def _read(self) -> Credentials:
         return Credentials(
@@ -59,25 +62,43 @@ class Account:
             )
         # Whoever needs keys asks again: urllib3 would log each time the URL, which has the token.
         pool = http or urllib3.PoolManager(timeout=_TIMEOUT_SECONDS, retries=False)
-        self._provider = IamAwsProvider(region=region, http_client=pool)
+        self._provider = functools.partial(IamAwsProvider, region=region, http_client=pool)
+        self._keys: Credentials | None = None
         self._lock = threading.Lock()
         self._num_failures = 0
         self._trouble = ""
 
-    def current(self) -> Credentials:
-        """Those to sign with. One thread asks for new ones; who waited for it shares what came of it.
+    def current(self, now: datetime) -> Credentials:
+        """Those to sign with at `now` of the store, which is who ends them.
 
-        Raises TransientError, without the cause's text: it has the token.
+        One thread asks for new ones; who waited for it shares what came of it. Raises TransientError, without the
+        cause's text: it has the token.
         """
         num_failures = self._num_failures
         with self._lock:
-            return self._ask(num_failures)
+            if self._keys is None or _ends(self._keys) < now + _EARLY:
+                self._keys = self._ask(num_failures)
+            return self._keys
+
+    def renew(self, keys: Credentials, refused: RefusedError) -> bool:
+        """Asks for others than `keys`, unless another thread has; whether there are, and may be let in.
+
+        Raises TransientError as `current`.
+        """
+        if not refused.may_be_session:
+            return False
+        num_failures = self._num_failures
+        with self._lock:
+            if self._keys == keys:
+                self._keys = None
+                self._keys = self._ask(num_failures)
+            return bool(self._keys != keys)
 
     def _ask(self, num_failures: int) -> Credentials:
-        """Keys, unless asking for them has failed since there were `num_failures`."""
+        """New keys, unless asking for them has failed since there were `num_failures`."""
         if num_failures == self._num_failures:
             try:
-                return self._provider.retrieve()
+                return self._provider().retrieve()
             except _TROUBLE as error:
                 self._num_failures += 1
                 self._trouble = type(error).__name__
@@ -88,14 +109,15 @@ class Account:
             )
         )
 
-    def renew(self) -> bool:
-        """Nothing: keys that hold are the only ones."""
-        return False
-
 
 def keys_of(settings: S3Settings) -> KeyFiles | Account:
     """Where the store's keys come from. Raises InvalidInputError."""
     return KeyFiles(*settings.key_files) if settings.key_files else Account(settings.region)
+
+
+def _ends(keys: Credentials) -> datetime:
+    """When, with the zone that minio takes away."""
+    return keys.expiration.replace(tzinfo=UTC) if keys.expiration else datetime.max.replace(tzinfo=UTC)
 
 
 def _key(name: str, path: Path) -> str:

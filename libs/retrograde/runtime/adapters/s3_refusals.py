@@ -18,6 +18,8 @@ _BUSY = {"SlowDown", "SlowDownRead", "SlowDownWrite", "RequestTimeout", "Interna
 _DAMAGED = {"XAmzContentChecksumMismatch", "BadDigest", "InvalidDigest", "IncompleteBody", "ContentSHA256Mismatch"}
 _FULL = {"XMinioStorageFull", "XMinioStorageQuotaExceeded", "QuotaExceeded"}
 _SKEWED = "RequestTimeTooSkewed"
+_SESSION = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired"}  # 400, and about keys all the same
+_NO_REASON = "NoReason"  # a HEAD that is refused with 400: perhaps the session, perhaps the key
 _NO_BODY = {
     http.HTTPStatus.FORBIDDEN: "AccessDenied",
     http.HTTPStatus.NOT_FOUND: "NoSuchKey",
@@ -54,7 +56,12 @@ class RefusedError(Exception):
     @property
     def is_about_keys(self) -> bool:
         """Whether other keys may be let in."""
-        return self.status == http.HTTPStatus.FORBIDDEN and not self.is_about_time
+        return self.code in _SESSION or (self.status == http.HTTPStatus.FORBIDDEN and not self.is_about_time)
+
+    @property
+    def may_be_session(self) -> bool:
+        """Whether other keys of the same account may be let in."""
+        return self.code in {*_SESSION, _NO_REASON}
 
     @property
     def is_about_time(self) -> bool:
@@ -65,6 +72,8 @@ class RefusedError(Exception):
 def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> RefusedError:
     """The refusal in an answer that is none of success."""
     code, message = _NO_BODY.get(http.HTTPStatus(status), str(status)), body[:200].decode(errors="replace")
+    if status == http.HTTPStatus.BAD_REQUEST and not body:
+        code = _NO_REASON
     if body.lstrip().startswith(b"<") and b"<Error>" in body:
         root = ET.fromstring(body)  # noqa: S314 - as above
         code, message = root.findtext("Code", code), root.findtext("Message", "")
@@ -90,6 +99,8 @@ def refusal(settings: S3Settings, key: str, refused: RefusedError, *, is_opening
 
 
 def _about_keys(settings: S3Settings, code: str) -> str:
+    if settings.key_files is None and code in _SESSION:
+        return f"identity=account: refused ({code}), new keys too; see whether the store takes this cloud's keys"
     if settings.key_files is None:
         return f"identity=account: refused ({code}); the role needs to read, write, list and delete there"
     access_key_file, secret_key_file = settings.key_files

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlsplit
 
+from minio.credentials import Credentials
 from minio.signer import sign_v4_s3
 
 from retrograde.runtime.adapters.s3_keys import keys_of
+from retrograde.runtime.adapters.s3_refusals import RefusedError
 from retrograde.runtime.adapters.s3_settings import S3Settings
 
 _UNSIGNED = "UNSIGNED-PAYLOAD"
@@ -32,6 +34,15 @@ class Request:
     body: bytes | memoryview = b""
 
 
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """What is sent, and the keys that signed it."""
+
+    target: str
+    headers: Mapping[str, str]
+    keys: Credentials
+
+
 class Signer:
     """Signs for one bucket."""
 
@@ -41,14 +52,14 @@ class Signer:
         self._ahead = timedelta()  # the server's clock, of ours
         self._keys = keys_of(settings)
 
-    def sign(self, request: Request) -> tuple[str, dict[str, str]]:
-        """(target, headers) to be sent."""
+    def sign(self, request: Request) -> Signed:
+        """The request as it is sent. Raises TransientError when there are no keys."""
         key = f"/{self._settings.prefix}{request.key}" if request.key else ""
         path = quote(f"/{self._settings.bucket}{key}", safe="/~")
         pairs = sorted((request.query or {}).items())
         query = "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in pairs)
         date = datetime.now(UTC) + self._ahead
-        keys = self._keys.current()
+        keys = self._keys.current(date)
         headers = {
             **(request.headers or {}),
             **({"x-amz-security-token": keys.session_token} if keys.session_token else {}),
@@ -65,11 +76,11 @@ class Signer:
             content_sha256=_UNSIGNED,
             date=date,
         )
-        return f"{path}?{query}" if query else path, signed
+        return Signed(f"{path}?{query}" if query else path, signed, keys)
 
-    def renew(self) -> bool:
-        """Whether there are other keys than those of a moment ago."""
-        return self._keys.renew()
+    def renew(self, keys: Credentials, refused: RefusedError) -> bool:
+        """Whether there are others than `keys`, which were refused. Raises TransientError as `sign`."""
+        return self._keys.renew(keys, refused)
 
     def set_clock(self, date: str) -> bool:
         """Goes by the server's clock, from its Date header; whether that differs from what was believed."""
