@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import urllib3
-from kubernetes.client import ApiClient, ApiException
+from kubernetes.client import ApiClient, ApiException, Configuration
 from kubernetes.config import ConfigException
 from kubernetes.dynamic import DynamicClient
 from kubernetes.watch import Watch
@@ -58,6 +58,7 @@ class KubernetesApi:
     def __init__(self, access: Access, timeout_seconds: float = 30.0) -> None:
         self.access = access
         self._timeout = timeout_seconds
+        Configuration.set_default(access.configuration)  # of a Watch's own client: no proxies there either
         self._client = ApiClient(access.configuration)
         self._client.user_agent = "retrograde-trainer"
         self._call = DynamicClient(self._client, discoverer=lambda *_: None).request

@@ -212,13 +212,14 @@ def test_a_log_is_text_whatever_it_looks_like(server: Server, api: KubernetesApi
     assert server.asked[0][1] == "/log?container=train&tailLines=2"
 
 
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:1", "proxy.corp:3128"], ids=["away", "without a scheme"])
 def test_proxies_of_the_environment_are_not_for_the_api_server(
-    monkeypatch: pytest.MonkeyPatch, server: Server, to: Callable[[str], Access]
+    monkeypatch: pytest.MonkeyPatch, server: Server, to: Callable[[str], Access], proxy: str
 ) -> None:
-    """Calls and watches reach it although every variable names a proxy that is away."""
+    """Calls and watches reach it although every variable names a proxy that is of no use."""
     for variable in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(variable, "http://127.0.0.1:1")
-        monkeypatch.setenv(variable.lower(), "http://127.0.0.1:1")
+        monkeypatch.setenv(variable, proxy)
+        monkeypatch.setenv(variable.lower(), proxy)
     with KubernetesApi(to(server.url)) as api:
         api.get("/")
         list(api.watch("/runs", "1", 5))
