@@ -9,7 +9,8 @@ Ports are chosen once and kept in `DIR/services/<name>.yaml`: a restarted servic
 
 from __future__ import annotations
 
-import contextlib
+import itertools
+import random
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 WAVES: tuple[tuple[str, ...], ...] = (("inference", "verifier"), ("search", "rewriter", "rollouts"), ("trainer",))
 """Services by start order; a wave starts once the one before is serving."""
+
+_PORTS = range(20_000, 32_768)  # Linux takes those for connections from beyond: a restarted service finds its own free
 
 _PEERS: Mapping[str, tuple[str, ...]] = {
     "inference": (),
@@ -118,12 +121,9 @@ def health_service(name: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """That many different loopback ports nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((_HOST, 0))
-        return [each.getsockname()[1] for each in sockets]
+    """That many different loopback ports nobody listens on, and no connection is given before somebody does."""
+    free = filter(is_free, random.sample(_PORTS, len(_PORTS)))
+    return list(itertools.islice(free, count))
 
 
 def waves_of(services: Sequence[str]) -> list[list[str]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Any
 
+from retrograde.cli.topology import free_ports
 from retrograde.runtime.adapters import open_store
 from tests.integration.inference.tiny_model import make_model
 
@@ -22,7 +22,7 @@ class World:
         store = open_store(url)
         for name, model in self.models.items():
             store.upload(name, model)
-        self.http_port = _free_port()
+        self.http_port = free_ports(1)[0]
         self.settings: dict[str, Any] = {
             "checkpoint": str(self.models["a"]),
             "store": url,
@@ -32,10 +32,3 @@ class World:
             "cache": str(folder / "cache"),
             "openai_port": self.http_port,
         }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

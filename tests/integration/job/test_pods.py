@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import yaml
 from pydantic import BaseModel
 from tiny_world import DEADLINE_SECONDS, ROOT, World, kill, wait_until
 
+from retrograde.cli.topology import free_ports
 from services.trainer.kubernetes.manifests import indexed_job
 from services.trainer.kubernetes.settings import LaunchSettings
 from services.trainer.kubernetes.template import CONFIG_FOLDER, checked_template
@@ -46,12 +46,6 @@ def config(world: World, name: str, dataset_key: str = "data.jsonl") -> Config:
     return Config.model_validate(world.settings(name, dataset_key=dataset_key, sft=small))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def start_pod(world: World, job: Job, index: int, port: int) -> subprocess.Popen[bytes]:
     """The pod's command, with what its kubelet would put in: the index, the first pod's address, its own scratch."""
     settings = LaunchSettings(backend="indexed", pod_template="t", rendezvous_port=port)
@@ -74,7 +68,7 @@ def start_pod(world: World, job: Job, index: int, port: int) -> subprocess.Popen
 @contextlib.contextmanager
 def pods(world: World, job: Job) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Both pods of the job, the first one last; they end with the block."""
-    port = free_port()
+    port = free_ports(1)[0]
     started = [start_pod(world, job, index, port) for index in (1, 0)]
     try:
         yield started

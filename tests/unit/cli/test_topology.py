@@ -56,6 +56,18 @@ def test_ports_taken_meanwhile_are_replaced(tmp_path: Path) -> None:
         assert topology.write()["verifier"] != kept
 
 
+def test_ports_are_none_that_a_connection_is_given() -> None:
+    """Different ones, below those that the kernel gives to connections; and none that somebody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", free_ports(1)[0]))
+        taken.listen()
+        ports = free_ports(12_000)
+        given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="utf-8").split()[0])
+        assert len(set(ports)) == len(ports)
+        assert taken.getsockname()[1] not in ports
+    assert max(free_ports(1000)) < given
+
+
 def test_port_base_gives_consecutive_ports(tmp_path: Path) -> None:
     """Six ports from the base on, in start order."""
     base = free_ports(1)[0] // 10 * 10
