@@ -34,7 +34,6 @@ from services.rollouts.settings import FeedSettings
 from services.rollouts.tickets import Ticket, Tickets, prompt_order
 
 log = get_logger(__name__)
-
 _GROUPS_PER_LEASE = 128
 _LOOK_SECONDS = 1.0
 
