@@ -1,4 +1,4 @@
-"""Logging is left as it was found."""
+"""Logging starts as in a new process and is left as it was found."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+def _logging_of_its_own() -> Iterator[None]:
+    root, requests = logging.getLogger(), logging.getLogger("urllib3")
+    handlers, levels = list(root.handlers), (root.level, requests.level)
+    requests.setLevel(logging.NOTSET)  # the kubernetes package raises it for the whole process
     yield
     root.handlers[:] = handlers
-    root.setLevel(level)
+    root.setLevel(levels[0])
+    requests.setLevel(levels[1])
