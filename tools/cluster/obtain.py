@@ -4,10 +4,13 @@ debian   etcd, containerd, runc, the CNI plugins, nft   packages, unpacked
 control  API server, controllers, scheduler, kubectl    built by Go from kubernetes/
 kwok     KWOK, which simulates nodes                    built by Go from kwok/
 node     kubelet, kube-proxy, CoreDNS, pause            built by Go from kubernetes/, coredns/ and pause/
+
+Each lies in a folder named by what it is made from: other modules, versions or packages have another one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -22,25 +25,34 @@ _HERE = Path(__file__).resolve().parent
 _STAMP = f"-s -w -X k8s.io/component-base/version.gitVersion=v{KUBERNETES_VERSION}"
 _CONTROL = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 _NODE = ("kubelet", "kube-proxy")
+_GO_FILES = (".mod", ".sum", ".go")
 _RUNTIME = ("etcd-server", "containerd", "runc", "libseccomp2", "containernetworking-plugins", "nftables")
 _LIBRARIES = ("libnftables1", "libnftnl11", "libmnl0", "libjansson4", "libxtables12", "libedit2", "libbsd0", "libmd0")
+_PACKAGES = _RUNTIME + _LIBRARIES
+_KUBERNETES, _COREDNS, _PAUSE, _KWOK = (_HERE / name for name in ("kubernetes", "coredns", "pause", "kwok"))
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A folder of programs: what it is called, what it costs to make, and how."""
+    """A folder of programs: what it is called, what it costs to make, how, and from what."""
 
     name: str
     cost: str
     tools: tuple[str, ...]
     make: Callable[[Path, Say], Path]
+    contents: tuple[str, ...]
+    modules: tuple[Path, ...] = ()
 
     @property
     def place(self) -> Path:
         """Where its programs are, or would be."""
-        return cache_folder() / f"kubernetes-{KUBERNETES_VERSION}" / self.name
+        digest = hashlib.sha256(repr(self.contents).encode())
+        for module in self.modules:
+            for file in sorted(path for path in module.iterdir() if path.suffix in _GO_FILES):
+                digest.update(file.read_bytes())
+        return cache_folder() / f"kubernetes-{KUBERNETES_VERSION}" / f"{self.name}-{digest.hexdigest()[:12]}"
 
     def folder(self) -> Path:
         """Where its programs are. Raises NotFoundError when it was not obtained."""
@@ -70,7 +82,7 @@ def _unpack_debian(folder: Path, _: Say) -> Path:
     own |= {"Dir::State::status": "/var/lib/dpkg/status", "APT::Sandbox::User": "root"}
     apt = ["apt-get", "-qq", *(f"-o{name}={value}" for name, value in own.items())]
     run_tool([*apt, "update"], os.environ)
-    run_tool([*apt, "download", *_RUNTIME, *_LIBRARIES], os.environ, folder / "debs")
+    run_tool([*apt, "download", *_PACKAGES], os.environ, folder / "debs")
     for package in sorted((folder / "debs").iterdir()):
         run_tool(["dpkg", "-x", str(package), str(folder / "root")], os.environ)
     return folder / "root"
@@ -81,20 +93,20 @@ def _build_control(folder: Path, say: Say) -> Path:
 
 
 def _build_kwok(folder: Path, _: Say) -> Path:
-    _go_build(folder, _HERE / "kwok", "sigs.k8s.io/kwok/cmd/kwok", "-s -w")
+    _go_build(folder, _KWOK, "sigs.k8s.io/kwok/cmd/kwok", "-s -w")
     return folder / "bin"
 
 
 def _build_node(folder: Path, say: Say) -> Path:
-    for own in ("coredns", "pause"):
-        _go_build(folder, _HERE / own, ".", "-s -w")
+    for own in (_COREDNS, _PAUSE):
+        _go_build(folder, own, ".", "-s -w")
     return _build_kubernetes(folder, _NODE, say)
 
 
 def _build_kubernetes(folder: Path, programs: tuple[str, ...], say: Say) -> Path:
     for i, program in enumerate(programs, 1):
         say(f"setup: building {program} ({i} of {len(programs)})")
-        _go_build(folder, _HERE / "kubernetes", f"k8s.io/kubernetes/cmd/{program}", _STAMP)
+        _go_build(folder, _KUBERNETES, f"k8s.io/kubernetes/cmd/{program}", _STAMP)
     return folder / "bin"
 
 
@@ -104,8 +116,18 @@ def _go_build(folder: Path, module: Path, package: str, flags: str) -> None:
     run_tool(command, os.environ | {"CGO_ENABLED": "0"}, module)
 
 
-DEBIAN = Part("debian", "etcd, containerd and others, 60 MB", ("apt-get", "dpkg"), _unpack_debian)
-CONTROL = Part("control", "Kubernetes' control plane, 5 to 10 minutes of building", ("go", "nice"), _build_control)
-KWOK = Part("kwok", "KWOK, half a minute of building after the control plane", ("go", "nice"), _build_kwok)
-NODE = Part("node", "kubelet, kube-proxy, CoreDNS and pause, 3 to 5 minutes of building", ("go", "nice"), _build_node)
+_GO = ("go", "nice")
+DEBIAN = Part("debian", "etcd, containerd and others, 60 MB", ("apt-get", "dpkg"), _unpack_debian, _PACKAGES)
+CONTROL = Part(
+    "control", "Kubernetes' control plane, 5 to 10 minutes of building", _GO, _build_control, _CONTROL, (_KUBERNETES,)
+)
+KWOK = Part("kwok", "KWOK, half a minute of building after the control plane", _GO, _build_kwok, ("kwok",), (_KWOK,))
+NODE = Part(
+    "node",
+    "kubelet, kube-proxy, CoreDNS and pause, 3 to 5 minutes of building",
+    _GO,
+    _build_node,
+    _NODE,
+    (_KUBERNETES, _COREDNS, _PAUSE),
+)
 PARTS = {part.name: part for part in (DEBIAN, CONTROL, KWOK, NODE)}
