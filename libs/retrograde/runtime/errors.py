@@ -12,6 +12,7 @@
     ├── UnauthenticatedError   UNAUTHENTICATED      the caller does not say who it is, or cannot show it
     ├── PermissionDeniedError  PERMISSION_DENIED    the caller may not call this
     ├── UnavailableError       UNAVAILABLE          a peer or the store does not answer: retry
+    │   └── NoAnswerError      UNAVAILABLE          the peer said nothing itself: it is away, or left in the midst
     └── DataLossError          DATA_LOSS            what is stored is not what was written: retrying does not help
 
 Each class carries its gRPC code; one server interceptor answers with it and the client raises the same class.
@@ -92,6 +93,10 @@ class UnavailableError(RetrogradeError):
     """A peer or the store does not answer."""
 
     code = grpc.StatusCode.UNAVAILABLE
+
+
+class NoAnswerError(UnavailableError):
+    """The peer itself said nothing: what it sent last may not have come. Raised by the client."""
 
 
 class DataLossError(RetrogradeError):

@@ -2,7 +2,8 @@
 
     refuse while draining -> bind x-request-id and traceparent -> admit -> call -> answer errors -> count and time
 
-A RetrogradeError is answered with its class's code and its message. Anything else is logged with its traceback and
+A RetrogradeError is answered with its class's code and its message, and marked as this process's own words (`REFUSED`):
+all that a stream brought before it has come. Anything else is logged with its traceback and
 answered INTERNAL with nothing but the request id: an exception's text may hold what no client should read. Health and
 reflection pass untouched. Methods are coroutines or async generators (not the `context.write` style).
 """
@@ -37,6 +38,8 @@ _METHOD_LABELS = ("grpc_type", "grpc_service", "grpc_method")
 HANDLED = Counter("grpc_server_handled_total", "RPCs completed", (*_METHOD_LABELS, "grpc_code"))
 SECONDS = Histogram("grpc_server_handling_seconds", "Time to answer an RPC", _METHOD_LABELS, buckets=SECONDS_BUCKETS)
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
+REFUSED = ("x-refused", "1")
+"""In the trailing metadata of what was refused by a service, and not by whatever is between it and its caller."""
 _OVERLOAD_SECONDS = 1.0
 UNTOUCHED = ("/grpc.health.", "/grpc.reflection.")
 
@@ -159,7 +162,8 @@ class _Observer:
         """Around one call; leaves by `context.abort` when it failed."""
         if self._calls.draining:
             self._handled[grpc.StatusCode.UNAVAILABLE].inc()
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "this process is draining; call again, another answers")
+            text = "this process is draining; call again, another answers"
+            await context.abort(grpc.StatusCode.UNAVAILABLE, text, (REFUSED,))
         started = time.perf_counter()
         span = self._begin(context)
         code = grpc.StatusCode.OK
@@ -201,7 +205,7 @@ class _Observer:
 
     async def _abort(self, context: Context[Any, Any], error: RetrogradeError) -> None:
         _log.info("rpc refused", method=self._method, code=error.code.name, reason=str(error))
-        await context.abort(error.code, str(error), _pushback(error))
+        await context.abort(error.code, str(error), (REFUSED, *_pushback(error)))
 
 
 def _pushback(error: RetrogradeError) -> tuple[tuple[str, str], ...]:

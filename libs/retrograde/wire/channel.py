@@ -20,8 +20,8 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from retrograde.runtime import spans, tracing
-from retrograde.runtime.errors import BY_CODE, RetrogradeError, UnavailableError
-from retrograde.runtime.interceptors import PUSHBACK_KEY
+from retrograde.runtime.errors import BY_CODE, NoAnswerError, RetrogradeError, UnavailableError
+from retrograde.runtime.interceptors import PUSHBACK_KEY, REFUSED
 from retrograde.runtime.settings import DNS_PREFIX, is_loopback
 from retrograde.runtime.spans import Span
 from retrograde.runtime.tls import Identity, Shown
@@ -48,9 +48,10 @@ _LONGEST_PAUSE_SECONDS = 2.0
 
 
 def domain_error(error: grpc.aio.AioRpcError) -> RetrogradeError:
-    """The error the service raised, as its own class; UnavailableError when it was late, or ended the call and left."""
+    """The error the service raised, as its own class; NoAnswerError when it was late, away, or left during the call."""
     if error.code() in {grpc.StatusCode.DEADLINE_EXCEEDED, *AWAY}:
-        return UnavailableError(error.details() or error.code().name.lower())
+        kind = UnavailableError if REFUSED in _trailing(error).items() else NoAnswerError
+        return kind(error.details() or error.code().name.lower())
     return BY_CODE.get(error.code(), RetrogradeError)(error.details() or error.code().name.lower())
 
 
@@ -120,9 +121,13 @@ async def patiently(attempt: Callable[[], Awaitable[T]], patience_seconds: float
 
 def asked_pause(error: grpc.aio.AioRpcError) -> float | None:
     """Seconds after which the service takes the call; None where it does not say."""
-    metadata: Any = error.trailing_metadata() or ()  # pairs, which the stubs do not say
-    said = dict(metadata).get(PUSHBACK_KEY)
+    said = _trailing(error).get(PUSHBACK_KEY)
     return None if said is None else int(said) / 1000
+
+
+def _trailing(error: grpc.aio.AioRpcError) -> dict[str, str]:
+    metadata: Any = error.trailing_metadata() or ()  # pairs, which the stubs do not say
+    return dict(metadata)
 
 
 class ServiceClient:

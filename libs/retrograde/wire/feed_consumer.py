@@ -1,7 +1,8 @@
 """One consumer of a feed, over connections that break: open, pull, acknowledge, publish.
 
-    a stream breaks -> the consumer's other streams end too -> the feed is opened again, once -> each pull asks for
-    what it still lacks
+    a stream breaks    -> the consumer's other streams end too -> the feed is opened again, once -> each pull asks for
+                          what it still lacks
+    one is refused     -> it alone asks again: what it was leased came, or is free
 
 Opening names the leases of the groups that came and are not acknowledged; whatever else was leased never came, and is
 free from then on. It ends the consumer's streams at the service, so they are ended here first: what such a stream still
@@ -18,7 +19,13 @@ from types import TracebackType
 from typing import Self
 
 from retrograde.core.rollout import RolloutGroup
-from retrograde.runtime.errors import FencedError, InvalidInputError, OverloadedError, UnavailableError
+from retrograde.runtime.errors import (
+    FencedError,
+    InvalidInputError,
+    NoAnswerError,
+    OverloadedError,
+    UnavailableError,
+)
 from retrograde.runtime.logs import get_logger
 from retrograde.wire.clients import Feed, RolloutsClient
 
@@ -83,7 +90,7 @@ class FeedConsumer:
         Raises:
             InvalidInputError: `max_unacknowledged` does not allow so many at once.
             FencedError: another process has opened the feed as this consumer.
-            UnavailableError, OverloadedError: the service stayed away, or full.
+            UnavailableError, OverloadedError: the service stayed away, or full, or refused for so long.
         """
         if 0 < self._max_unacknowledged < num_groups:
             raise InvalidInputError(
@@ -156,7 +163,7 @@ class FeedConsumer:
                     async for group in pulled:
                         self._leases[group.id] = group.lease_id
                         groups[group.id] = group
-                except UnavailableError:
+                except NoAnswerError:
                     self._ends(stream)
                     self._break_off()
                     raise

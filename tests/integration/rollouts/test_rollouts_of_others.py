@@ -117,6 +117,25 @@ async def test_a_second_trainer_of_one_name_ends_the_first(world: World, doors: 
         assert sorted(group.id for group in await drawn(second, 1)) == EVERY_TICKET
 
 
+async def test_a_refusal_ends_no_other_stream(world: World, doors: Doors, caplog: pytest.LogCaptureFixture) -> None:
+    """While one pull asks in vain for weights that are not served, another of its trainer stays in its session."""
+    settings = ONCE.model_copy(update={"num_ahead": 1})
+    job = doors.certificate("job")
+    with Rollouts(doors.address, "refused", consumer="me", identity=job, max_unacknowledged=1) as rollouts:
+        await asyncio.to_thread(rollouts.open, PROMPTS, **settings.model_dump())
+        (held,) = await asyncio.wrap_future(rollouts.pull_soon(1))
+        waiting, refused = rollouts.pull_soon(1), rollouts.pull_soon(1, min_policy_version=99)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while caplog.messages.count("pull broke off") < 2:
+                await asyncio.sleep(0.05)
+            await asyncio.to_thread(rollouts.ack, [held])
+            (group,) = await asyncio.wrap_future(waiting)
+        refused.cancel()
+    assert group.id != held.id
+    changes = [json.loads(world.store.get(key)) for key in world.store.list("refused/ledger/")]
+    assert [event["event"] for events in changes for event in events].count("session") == 1
+
+
 async def test_a_token_trains(world: World, doors: Doors) -> None:
     """At the public port it opens, pulls and acknowledges; it shows no certificate."""
     with Rollouts(doors.public_address, "token", consumer="me", identity=doors.token("right")) as rollouts:

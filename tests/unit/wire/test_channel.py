@@ -12,7 +12,13 @@ import pytest
 
 from retrograde.core.problem import Problem, Verdict
 from retrograde.runtime import tracing
-from retrograde.runtime.errors import NotFoundError, OverloadedError, RetrogradeError, UnavailableError
+from retrograde.runtime.errors import (
+    NoAnswerError,
+    NotFoundError,
+    OverloadedError,
+    RetrogradeError,
+    UnavailableError,
+)
 from retrograde.runtime.interceptors import CallsInFlight, ServerInterceptor
 from retrograde.runtime.tracing import Trace
 from retrograde.v1 import verdict_pb2
@@ -94,7 +100,15 @@ async def test_a_service_that_stays_full_is_told() -> None:
 
 
 async def test_patience_is_bounded() -> None:
-    """A service that stays away raises UnavailableError once patience is over."""
+    """A service that stays away raises NoAnswerError once patience is over."""
     async with VerifierClient("127.0.0.1:9", patience_seconds=0.3) as client:
-        with pytest.raises(UnavailableError):
-            await asyncio.wait_for(client.verify([(PROBLEM, "1")]), 10)
+        with pytest.raises(NoAnswerError):
+            await asyncio.wait_for(client.verify([(PROBLEM, "1")]), 30)
+
+
+async def test_a_refusal_is_not_taken_for_an_absence() -> None:
+    """UNAVAILABLE that the service says itself is no NoAnswerError, which what a broken call ends with is."""
+    script = Scripted(UnavailableError("not served"), grpc.StatusCode.UNAVAILABLE)
+    async with serving(script) as address, VerifierClient(address, patience_seconds=0) as client:
+        ended = [await asyncio.gather(client.verify([(PROBLEM, "1")]), return_exceptions=True) for _ in range(2)]
+    assert [type(error) for (error,) in ended] == [UnavailableError, NoAnswerError]

@@ -11,14 +11,14 @@ import pytest
 
 from retrograde.core.problem import Problem
 from retrograde.core.rollout import RolloutGroup
-from retrograde.runtime.errors import UnavailableError
+from retrograde.runtime.errors import NoAnswerError, UnavailableError
 from retrograde.wire import feed_consumer
 from retrograde.wire.clients import Feed, RolloutsClient
 from retrograde.wire.feed_consumer import FeedConsumer
 
 
 class ScriptedClient:
-    """Each stream brings the next line of `script`: names of groups, "!" a break, "..." half a second.
+    """Each stream brings the next line of `script`: names of groups, "!" a break, "?" a refusal, "..." half a second.
 
     Opening waits for `may_open`.
     """
@@ -43,7 +43,9 @@ class ScriptedClient:
     async def pull(self, *_: object, **__: object) -> AsyncIterator[RolloutGroup]:
         for name in self.script.pop(0).split():
             if name == "!":
-                raise UnavailableError("restarting")
+                raise NoAnswerError("restarting")
+            if name == "?":
+                raise UnavailableError("policy 3 is served; 4 was asked for")
             if name == "...":
                 await asyncio.sleep(0.5)
                 continue
@@ -74,6 +76,16 @@ async def test_what_is_handed_back_during_an_opening_is_freed_before_the_next_st
         client.may_open.set()
         assert [group.id for group in await pulling] == ["b"]
     assert client.opened == [[], ["a/1"], []]
+
+
+async def test_a_refused_stream_ends_alone() -> None:
+    """The other brings its groups to the end, the refused pull asks for the rest, and the feed is not opened again."""
+    client = ScriptedClient("a ... b", "c ?", "d")
+    async with asyncio.timeout(60), consumer_of(client) as consumer:
+        await consumer.open("prompts.jsonl")
+        pulled = await asyncio.gather(consumer.pull(2), consumer.pull(2))
+    assert [[group.id for group in groups] for groups in pulled] == [["a", "b"], ["c", "d"]]
+    assert client.opened == [[]]
 
 
 async def test_pulls_side_by_side_each_give_up_after_their_patience() -> None:
