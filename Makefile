@@ -10,6 +10,8 @@ FUZZ   := $(CACHE)/fuzz
 BUF    := $(CACHE)/buf-$(BUF_VERSION)/node_modules/.bin/buf
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export RETROGRADE_BUF := $(BUF)
+# Kept wherever the environment forbids it: a run starts tens of processes, and each would compile torch and vLLM anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup servers interop tools control-plane cluster-tools cluster-up cluster-down services-up services-down demo demo-smollm2 test test-fast bench chaos fuzz base-model protos fmt lint types layers size verifier-accuracy images images-archive requirements clean
 

@@ -33,6 +33,7 @@ from retrograde.cli.children import Child, Identity, end_left_over
 from retrograde.cli.topology import Topology, health_service, waves_of
 from retrograde.runtime.errors import ConflictError, InvalidInputError, RetrogradeError
 from retrograde.runtime.settings import BAD_INPUT_STATUS
+from retrograde.wire.channel import open_channel
 
 MAX_RESTARTS = 5
 WINDOW_SECONDS = 300.0
@@ -239,7 +240,7 @@ def only_one(folder: Path) -> Iterator[None]:
 async def wait_serving(address: str, service: str, seconds: float) -> bool:
     """Whether `service` says SERVING at `address` within the time."""
     end = asyncio.get_running_loop().time() + seconds
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with open_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service=service)
         while asyncio.get_running_loop().time() < end:
