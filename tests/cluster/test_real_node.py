@@ -27,6 +27,7 @@ import yaml
 from tests.certificates import Authority
 from tests.cluster.namespaces import CHART, ROOT, profile
 from tests.cluster.node.loads import LOADS, runs
+from tests.cluster.node.reach import REACHED, foreign_pod, reached, targets
 from tests.cluster.node.release import PATIENCE_SECONDS, SERVICES, Release
 from tests.control_plane import Cluster, until
 from tests.servers import need
@@ -46,6 +47,7 @@ VALUES: dict[str, Any] = {
     "image": {"prefix": "registry.local/retrograde/", "tag": "dev"},
     "inference": MOUNTED,
     "job": MOUNTED | {"backend": "indexed"},
+    "networkPolicy": {"dns": [{"ipBlock": {"cidr": f"{NODE_ADDRESS}/32"}}]},  # CoreDNS is a process of the node
 }
 RESOLVED = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
 """Runs a command with other name servers, in a mount namespace of its own."""
@@ -158,6 +160,29 @@ def test_every_pod_is_restricted_and_read_only(installed: Release) -> None:
     written = "import pathlib; pathlib.Path('/app/x').write_text('x')"
     with pytest.raises(AssertionError, match="Read-only file system"):
         installed.kubectl("exec", "deploy/retrograde-verifier", "--", "python", "-c", written)
+
+
+@pytest.fixture(scope="module")
+def stranger(installed: Release) -> str:
+    """A pod in the release's namespace that is not of the release."""
+    installed.create(foreign_pod("stranger", installed.pods("verifier")[0]))
+    installed.kubectl("wait", "--for=condition=Ready", "pod/stranger", f"--timeout={PATIENCE_SECONDS:.0f}s")
+    return "stranger"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_pods_reach_whom_they_may_call(installed: Release, service: str) -> None:
+    """Connections that the policies allow are made, all others dropped."""
+    others = {name: address for name, address in targets(installed).items() if name != service}
+    assert reached(installed, installed.pods(service)[0]["metadata"]["name"], others) == REACHED[service]
+
+
+def test_clients_come_in_by_their_label(installed: Release, stranger: str) -> None:
+    """Another pod of the namespace reaches no service until it is labelled a client, and all of them then."""
+    everybody = targets(installed)
+    assert reached(installed, stranger, everybody) == {"kafka", "minio", "api"}
+    installed.kubectl("label", "pod", stranger, "retrograde.dev/client=true")
+    until(lambda: reached(installed, stranger, everybody) == set(everybody), "all are reached", PATIENCE_SECONDS)
 
 
 def test_helm_test(installed: Release) -> None:

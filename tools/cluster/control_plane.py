@@ -19,6 +19,7 @@ from tools.cluster.obtain import CONTROL, DEBIAN
 
 SERVICES = "10.252.0.0/16"
 PODS = "10.251.0.0/16"
+USUAL_PORT = 6443
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
 _ANSWER_SECONDS = 10.0
 
@@ -60,6 +61,8 @@ class ApiServer(LocalServer):
     def __init__(self, folder: Path, etcd: Etcd, identities: Identities, address: str) -> None:
         super().__init__(folder)
         self.etcd, self.identities, self.address = etcd, identities, address
+        if address != HOST:
+            self.ports = [USUAL_PORT]  # free in a network of its own, and what charts allow
 
     @property
     def url(self) -> str:

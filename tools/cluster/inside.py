@@ -1,6 +1,6 @@
 """What runs in the node's own namespaces, as their process 1: everything ends with it, pods and their mounts too.
 
-mounts -> network -> control plane -> containerd, images -> kubelet, kube-proxy, CoreDNS -> FOLDER/ready
+mounts -> network -> control plane -> containerd, images -> kubelet, kube-proxy, CoreDNS -> FOLDER/ready -> policies
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tools.cluster.control_plane import ControlPlane
 from tools.cluster.node import NODE_ADDRESS, NODE_NAME, Containerd, CoreDns, Kubelet, KubeProxy, debian_environment
 from tools.cluster.obtain import CONTROL
 from tools.cluster.pause import write_pause
+from tools.cluster.policies import Policies
 
 _EMPTY = ("/run", "/var/log", "/var/lib/cni", "/var/lib/kubelet")
 """Folders that the programs use without asking: they get empty ones that vanish."""
@@ -31,6 +32,7 @@ _SYSCTLS = (
 )
 """Settings of the whole machine that a kubelet sets: it sets files of ours instead."""
 _LOOK_EVERY_SECONDS = 0.2
+_ENFORCE_EVERY_SECONDS = 0.5
 
 
 def become_first(folder: Path, images: list[Path]) -> None:
@@ -62,10 +64,12 @@ def run(folder: Path, images: list[Path]) -> None:
         for each in others:
             each.wait_ready()
         _wait_for_node(plane.kubeconfig)
+        policies = Policies(folder / "policies", identities, server)
         (folder / "ready").write_text(str(plane.kubeconfig), encoding="utf-8")
         servers = [*plane.servers, containerd, *others]
         while all(each.pid for each in servers):
-            time.sleep(_LOOK_EVERY_SECONDS)
+            policies.enforce()
+            time.sleep(_ENFORCE_EVERY_SECONDS)
         ended = next(each for each in servers if not each.pid)
         raise UnavailableError(f"{ended.name} ended by itself; {ended.log} ends with:\n{ended.last_words()}")
 
