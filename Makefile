@@ -51,7 +51,7 @@ services-down: $(STAMP) ## ends them
 	$(BIN)/python -m retrograde.cli.servers down --folder build
 
 control-plane: $(STAMP) ## builds Kubernetes' servers for tests into $(CACHE), once (Go, Debian; 5 to 10 minutes on two cores)
-	@$(BIN)/python -m tools.cluster obtain debian control kwok
+	@$(BIN)/python -m tools.cluster obtain debian control kwok kinds
 
 cluster-tools: control-plane
 	@$(BIN)/python -m tools.cluster obtain node

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
+import yaml
 
 from tests.cluster.namespaces import CHART, Namespace, profile
 from tests.control_plane import until
+from tests.unit.chart.chart_render import ALL_ON
 
 PROFILES = ("cpu", "gpu", "production")
+STRICTLY = ("--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict")
 OF_THE_CLUSTER = "priorityclasses,clusterroles,clusterrolebindings"
 
 
@@ -26,13 +32,33 @@ def tags(namespace: Namespace) -> set[str]:
 def test_profile_is_accepted(namespace: Namespace, name: str) -> None:
     """The API server knows every field of a profile, and lets its workloads and jobs make their pods `restricted`."""
     namespace.install(name)
-    strictly = ("--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict")
-    namespace.kubectl("apply", *strictly, "-f-", given=namespace.template(*profile(name)))
+    namespace.kubectl("apply", *STRICTLY, "-f-", given=namespace.template(*profile(name)))
     until(lambda: len(namespace.objects("pods")) >= wanted_pods(namespace), f"the pods of profile {name}")
     events = namespace.objects("events", "--field-selector=reason=FailedCreate")
     assert [event["message"] for event in events] == []
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "job"}, "spec": namespace.job_template()["spec"]}
     namespace.create(pod, "--dry-run=server")
+
+
+def test_every_setting_is_accepted(namespace: Namespace, tmp_path: Path) -> None:
+    """With all that can be enabled the API server knows every field, others' kinds as they define them."""
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(ALL_ON), encoding="utf-8")
+    made = namespace.template(
+        "-f", str(tmp_path / "values.yaml"), "--set", "priorityClasses.create=false,trainer.replicas=2"
+    )
+    namespace.kubectl("apply", *STRICTLY, "-f-", given=made)
+    kinds = {each["kind"]: each for each in yaml.safe_load_all(made)}
+    for kind in (
+        "Certificate",
+        "PodMonitor",
+        "PrometheusRule",
+        "ScaledObject",
+        "ServiceMonitor",
+        "TriggerAuthentication",
+    ):
+        kinds[kind]["spec"]["misspelt"] = 1
+        with pytest.raises(AssertionError, match=r"spec\.misspelt"):
+            namespace.kubectl("apply", *STRICTLY, "-f-", given=json.dumps(kinds[kind]))
 
 
 def test_a_pod_that_is_not_restricted_is_refused(namespace: Namespace) -> None:

@@ -4,6 +4,7 @@ debian   etcd, containerd, runc, the CNI plugins, nft   packages, unpacked
 control  API server, controllers, scheduler, kubectl    built by Go from kubernetes/
 kwok     KWOK, which simulates nodes                    built by Go from kwok/
 node     kubelet, kube-proxy, CoreDNS, pause            built by Go from kubernetes/, coredns/ and pause/
+kinds    cert-manager's, KEDA's and the Prometheus operator's definitions   out of the modules of kinds/
 
 Each lies in a folder named by what it is made from: other modules, versions or packages have another one.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +31,16 @@ _GO_FILES = (".mod", ".sum", ".go")
 _RUNTIME = ("etcd-server", "containerd", "runc", "libseccomp2", "containernetworking-plugins", "nftables")
 _LIBRARIES = ("libnftables1", "libnftnl11", "libmnl0", "libjansson4", "libxtables12", "libedit2", "libbsd0", "libmd0")
 _PACKAGES = _RUNTIME + _LIBRARIES
-_KUBERNETES, _COREDNS, _PAUSE, _KWOK = (_HERE / name for name in ("kubernetes", "coredns", "pause", "kwok"))
+_KINDS = (
+    "github.com/cert-manager/cert-manager@*/deploy/crds/cert-manager.io_certificates.yaml",
+    "github.com/kedacore/keda/v2@*/config/crd/bases/keda.sh_scaledobjects.yaml",
+    "github.com/kedacore/keda/v2@*/config/crd/bases/keda.sh_triggerauthentications.yaml",
+    "github.com/prometheus-operator/prometheus-operator@*/example/prometheus-operator-crd/*_podmonitors.yaml",
+    "github.com/prometheus-operator/prometheus-operator@*/example/prometheus-operator-crd/*_prometheusrules.yaml",
+    "github.com/prometheus-operator/prometheus-operator@*/example/prometheus-operator-crd/*_servicemonitors.yaml",
+)
+_MODULES = ("kubernetes", "coredns", "pause", "kwok", "kinds")
+_KUBERNETES, _COREDNS, _PAUSE, _KWOK, _OTHERS = (_HERE / name for name in _MODULES)
 
 Say = Callable[[str], None]
 
@@ -97,6 +108,18 @@ def _build_kwok(folder: Path, _: Say) -> Path:
     return folder / "bin"
 
 
+def _copy_kinds(folder: Path, _: Say) -> Path:
+    """Go checks the modules by kinds/go.sum; their sources go with `folder`."""
+    modules, made = folder / "modules", folder / "kinds"
+    environment = os.environ | {"GOMODCACHE": str(modules), "GOFLAGS": "-modcacherw"}
+    run_tool(["go", "mod", "download", *(pattern.partition("@")[0] for pattern in _KINDS)], environment, _OTHERS)
+    made.mkdir()
+    for pattern in _KINDS:
+        (file,) = modules.glob(pattern)
+        shutil.copy(file, made)
+    return made
+
+
 def _build_node(folder: Path, say: Say) -> Path:
     for own in (_COREDNS, _PAUSE):
         _go_build(folder, own, ".", "-s -w")
@@ -130,4 +153,5 @@ NODE = Part(
     _NODE,
     (_KUBERNETES, _COREDNS, _PAUSE),
 )
-PARTS = {part.name: part for part in (DEBIAN, CONTROL, KWOK, NODE)}
+KINDS = Part("kinds", "other projects' kinds, 15 MB", ("go",), _copy_kinds, _KINDS, (_OTHERS,))
+PARTS = {part.name: part for part in (DEBIAN, CONTROL, KWOK, KINDS, NODE)}
