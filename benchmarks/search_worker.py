@@ -28,7 +28,9 @@ async def _work(folder: Path) -> None:
     drain = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, drain.set)
     driver = Driver(ScriptedPolicy(_CALL_SECONDS), InProcessVerifier())
-    await SearchWorker(broker, store, driver, settings).run(drain)
+    worker = SearchWorker(broker, store, driver, settings)
+    worker.prepare()
+    await worker.run(drain)
     broker.close()
 
 

@@ -28,7 +28,8 @@ async def run(settings: RewriterSettings) -> None:
         pipeline = Pipeline(Judge(policy, process.store), teller)
         servicer = RewriterServicer(process.store, pipeline, teller)
         process.add_servicer(add_RewriterServiceServicer_to_server, servicer, "retrograde.v1.RewriterService")
-        process.add_worker(RewriterWorker(process.broker, process.store, pipeline, settings).run)
+        worker = RewriterWorker(process.broker, process.store, pipeline, settings)
+        process.add_worker(worker.run, worker.prepare)
         process.add_worker(functools.partial(watch, process.broker, TREES_TOPIC, REWRITER_GROUP))
         await process.serve()
 

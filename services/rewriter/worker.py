@@ -20,7 +20,7 @@ from retrograde.runtime.broker import Broker, Message
 from retrograde.runtime.draining import end_or_hand_back
 from retrograde.runtime.errors import DataLossError, InvalidInputError
 from retrograde.runtime.objects import ObjectStore
-from retrograde.runtime.worker import consume_as_set, create_topics
+from retrograde.runtime.worker import consume_as_set
 from retrograde.tasks.task import TaskError
 from retrograde.v1 import messages_pb2, solution_pb2, tree_pb2
 from retrograde.wire.announcing import solutions_ready
@@ -44,9 +44,13 @@ class RewriterWorker:
         self._settings = settings
         self._recipes = Recipes(store)
 
+    def prepare(self) -> None:
+        """Makes the topics, before `run`. Blocks; raises UnavailableError while the broker is away."""
+        for topic in (TREES_TOPIC, SOLUTIONS_TOPIC):
+            self._broker.create_topic(topic, NUM_PARTITIONS)
+
     async def run(self, drain: asyncio.Event) -> None:
         """Consumes until `drain` is set."""
-        await create_topics(self._broker, (TREES_TOPIC, SOLUTIONS_TOPIC), NUM_PARTITIONS, drain)
         await consume_as_set(self._broker, TREES_TOPIC, GROUP, self.handle, drain, self._settings)
 
     async def handle(self, message: Message, drain: asyncio.Event) -> None:

@@ -31,7 +31,8 @@ async def run(settings: SearchServiceSettings) -> None:
         driver = Driver(policy, GradeBatcher(verifier, settings.grade_items, settings.grade_wait_seconds), gate)
         servicer = SearchServicer(driver, settings.max_watched, process.drain)
         process.add_servicer(add_SearchServiceServicer_to_server, servicer, "retrograde.v1.SearchService")
-        process.add_worker(SearchWorker(process.broker, process.store, driver, settings).run)
+        worker = SearchWorker(process.broker, process.store, driver, settings)
+        process.add_worker(worker.run, worker.prepare)
         process.add_worker(functools.partial(watch, process.broker, PROBLEMS_TOPIC, SEARCH_GROUP))
         look = settings.engine_look_seconds
         process.add_worker(functools.partial(follow_engine, gate, policy, settings.engine_fill, look))

@@ -33,7 +33,7 @@ from retrograde.runtime.draining import end_or_hand_back
 from retrograde.runtime.errors import FencedError, InvalidInputError, OtherPolicyError
 from retrograde.runtime.logs import get_logger
 from retrograde.runtime.objects import ObjectStore
-from retrograde.runtime.worker import HandBackError, consume_as_set, create_topics
+from retrograde.runtime.worker import HandBackError, consume_as_set
 from retrograde.tasks.task import TaskError, load_task
 from retrograde.v1 import messages_pb2
 from retrograde.wire.announcing import tree_ready
@@ -62,9 +62,13 @@ class SearchWorker:
         self._recipes = Recipes(store)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
+    def prepare(self) -> None:
+        """Makes the topics, before `run`. Blocks; raises UnavailableError while the broker is away."""
+        for topic in (PROBLEMS_TOPIC, TREES_TOPIC):
+            self._broker.create_topic(topic, NUM_PARTITIONS)
+
     async def run(self, drain: asyncio.Event) -> None:
         """Consumes until `drain` is set."""
-        await create_topics(self._broker, (PROBLEMS_TOPIC, TREES_TOPIC), NUM_PARTITIONS, drain)
         await consume_as_set(self._broker, PROBLEMS_TOPIC, GROUP, self.handle, drain, self._settings)
 
     async def handle(self, message: Message, drain: asyncio.Event) -> None:

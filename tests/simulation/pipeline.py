@@ -25,6 +25,7 @@ from retrograde.core.problem import Cost, Grade, Problem
 from retrograde.core.settings import LinearizeSettings, RewriteSettings, SearchSettings
 from retrograde.recipe import recipe as recipes
 from retrograde.recipe.recipe import Problems, ProblemSource, Recipe
+from retrograde.runtime import starting
 from retrograde.runtime.errors import UnavailableError
 from retrograde.tasks.countdown import YES, after, moves, read_statement, step_text
 from retrograde.tasks.task import load_task
@@ -208,7 +209,9 @@ class Site:
         )
         driver = Driver(ScriptedModel(self, life), TaskVerifier(self.world))
         broker, store = SimulatedBroker(self.cluster, life), SimulatedStore(self.cluster, life)
-        await SearchWorker(broker, store, driver, settings).run(life.drain)
+        worker = SearchWorker(broker, store, driver, settings)
+        await starting.made(worker.prepare)
+        await worker.run(life.drain)
 
     async def _rewrite(self, life: Incarnation) -> None:
         settings = RewriterSettings(
@@ -217,7 +220,9 @@ class Site:
         broker, store = SimulatedBroker(self.cluster, life), SimulatedStore(self.cluster, life)
         model = ScriptedModel(self, life)
         pipeline = Pipeline(Judge(model, store), Teller(model, TaskVerifier(self.world)))
-        await RewriterWorker(broker, store, pipeline, settings).run(life.drain)
+        worker = RewriterWorker(broker, store, pipeline, settings)
+        await starting.made(worker.prepare)
+        await worker.run(life.drain)
 
     async def _train(self, life: Incarnation) -> None:
         """The stages in order; each again while a server is away."""

@@ -154,7 +154,7 @@ projected:
 {{- $root := index . 0 -}}
 {{- $values := index $root.Values (index . 1) -}}
 startupProbe:
-  grpc: { port: {{ $root.Values.ports.health }} }
+  grpc: { port: {{ $root.Values.ports.health }}, service: live }
   periodSeconds: 5
   timeoutSeconds: 5
   failureThreshold: {{ div (add $values.startupSeconds 4) 5 }}
@@ -164,7 +164,7 @@ readinessProbe:
   timeoutSeconds: 5
   failureThreshold: 2
 livenessProbe:
-  grpc: { port: {{ $root.Values.ports.health }} }
+  grpc: { port: {{ $root.Values.ports.health }}, service: live }
   periodSeconds: 10
   timeoutSeconds: 10
   failureThreshold: 6

@@ -17,7 +17,7 @@ from typing import Self
 
 from retrograde.cli.servers.kafka_server import KafkaServer
 from retrograde.cli.servers.minio_server import MinioServer
-from retrograde.runtime.adapters import open_store
+from retrograde.runtime.adapters import open_broker, open_store
 from retrograde.runtime.errors import ConflictError, InvalidInputError
 from retrograde.runtime.objects import ObjectStore
 
@@ -106,11 +106,13 @@ def opened_store(folder: Path) -> Iterator[ObjectStore]:
 
 @contextlib.contextmanager
 def running_broker(folder: Path, choice: Choice) -> Iterator[str]:
-    """URL of the broker, whose server runs while the block does. Raises as `running_store`."""
+    """URL of the broker, whose server runs while the block does. Raises as `running_store`, and where none answers."""
     if choice.broker == "kafka":
         with KafkaServer(folder / "servers" / "kafka") as server:
             yield server.url
     else:
+        if choice.broker != "sqlite":
+            open_broker(choice.broker).close()  # services wait for theirs; who starts them wants to know
         yield Backends.within(folder).broker if choice.broker == "sqlite" else choice.broker
 
 

@@ -1,6 +1,7 @@
 """Blocking calls of async code: the one place that gives them to threads.
 
     await in_thread(store.get, key)             any thread; several at the same time
+    await in_thread_of_its_own(broker.open)     one that is left behind when nobody wants the answer any more
     with OneThread("poll-problems") as thread:  a thread of its own, whose calls run one after the other
         await thread.run(consumer.poll, 0.2)
 
@@ -35,6 +36,17 @@ async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
         return await asyncio.to_thread(call, *args, **kwargs)
     result: T = await runner(functools.partial(call, *args, **kwargs))
     return result
+
+
+async def in_thread_of_its_own(call: Callable[[], T]) -> T:
+    """As `in_thread`, for a call that may take long: once this is cancelled nobody waits for it any more."""
+    runner = _runner.get()
+    if runner is not None:
+        result: T = await runner(call)
+        return result
+    future: Future[T] = Future()
+    threading.Thread(target=_make, args=(future, call), daemon=True).start()
+    return await asyncio.wrap_future(future)
 
 
 class OneThread:

@@ -12,7 +12,8 @@
     ├── UnauthenticatedError   UNAUTHENTICATED      the caller does not say who it is, or cannot show it
     ├── PermissionDeniedError  PERMISSION_DENIED    the caller may not call this
     ├── UnavailableError       UNAVAILABLE          a peer or the store does not answer: retry
-    │   └── NoAnswerError      UNAVAILABLE          the peer said nothing itself: it is away, or left in the midst
+    │   ├── NoAnswerError      UNAVAILABLE          the peer said nothing itself: it is away, or left in the midst
+    │   └── ForbiddenError     UNAVAILABLE          a broker refuses this process a right: retry once it was granted
     └── DataLossError          DATA_LOSS            what is stored is not what was written: retrying does not help
 
 Each class carries its gRPC code; one server interceptor answers with it and the client raises the same class.
@@ -97,6 +98,10 @@ class UnavailableError(RetrogradeError):
 
 class NoAnswerError(UnavailableError):
     """The peer itself said nothing: what it sent last may not have come. Raised by the client."""
+
+
+class ForbiddenError(UnavailableError):
+    """A broker refuses this process a right. It ends a start; later it is waited for, as nobody's message is bad."""
 
 
 class DataLossError(RetrogradeError):

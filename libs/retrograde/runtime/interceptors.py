@@ -1,6 +1,6 @@
 """What stands between the wire and every servicer method, in one interceptor.
 
-    refuse while draining -> bind x-request-id and traceparent -> admit -> call -> answer errors -> count and time
+    refuse unless serving -> bind x-request-id and traceparent -> admit -> call -> answer errors -> count and time
 
 A RetrogradeError is answered with its class's code and its message, and marked as this process's own words (`REFUSED`):
 all that a stream brought before it has come. Anything else is logged with its traceback and
@@ -38,6 +38,8 @@ _METHOD_LABELS = ("grpc_type", "grpc_service", "grpc_method")
 HANDLED = Counter("grpc_server_handled_total", "RPCs completed", (*_METHOD_LABELS, "grpc_code"))
 SECONDS = Histogram("grpc_server_handling_seconds", "Time to answer an RPC", _METHOD_LABELS, buckets=SECONDS_BUCKETS)
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
+STARTING = "this process is starting; call again"
+DRAINING = "this process is draining; call again, another answers"
 REFUSED = ("x-refused", "1")
 """In the trailing metadata of what was refused by a service, and not by whatever is between it and its caller."""
 _OVERLOAD_SECONDS = 1.0
@@ -56,10 +58,13 @@ _log = logs.get_logger(__name__)
 
 
 class CallsInFlight:
-    """Knows the calls being answered, so that a draining process can wait for the last one, and cut it off."""
+    """Knows the calls being answered, so that a draining process can wait for the last one, and cut it off.
+
+    While there is a `refusal`, new ones are answered with it.
+    """
 
     def __init__(self) -> None:
-        self.draining = False
+        self.refusal = ""
         self.is_cut_off = False
         self._tasks: set[asyncio.Task[object] | None] = set()
         self._idle = asyncio.Event()
@@ -160,10 +165,9 @@ class _Observer:
     @contextlib.asynccontextmanager
     async def call(self, context: Context[Any, Any]) -> AsyncIterator[None]:
         """Around one call; leaves by `context.abort` when it failed."""
-        if self._calls.draining:
+        if self._calls.refusal:
             self._handled[grpc.StatusCode.UNAVAILABLE].inc()
-            text = "this process is draining; call again, another answers"
-            await context.abort(grpc.StatusCode.UNAVAILABLE, text, (REFUSED,))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, self._calls.refusal, (REFUSED,))
         started = time.perf_counter()
         span = self._begin(context)
         code = grpc.StatusCode.OK

@@ -7,7 +7,8 @@
             process.add_worker(lambda drain: consume(process.broker, ..., drain=drain))
             await process.serve()
 
-`serve` binds, starts the workers, says SERVING and logs "ready" with its addresses. The first SIGTERM or SIGINT:
+`serve` binds, waits for the broker and for what workers prepare (NOT_SERVING, calls refused), starts the workers, says
+SERVING and logs "ready" with its addresses. Health of LIVE is SERVING all the while. The first SIGTERM or SIGINT:
 health NOT_SERVING -> `drain` set, new calls refused -> workers and calls in flight end or are handed back within
 `drain_seconds` -> server stopped -> what was entered is closed, last first -> status 0. The second ends the process at
 once. A signal during start-up stops the start. Bad input before serving is one line on stderr and status 2.
@@ -28,11 +29,11 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from retrograde.runtime import logs, metrics, ports, spans
+from retrograde.runtime import logs, metrics, ports, spans, starting
 from retrograde.runtime.adapters import open_broker, open_store
 from retrograde.runtime.authorization import Doorkeeper
-from retrograde.runtime.errors import InvalidInputError, RetrogradeError
-from retrograde.runtime.interceptors import CallsInFlight, ServerInterceptor
+from retrograde.runtime.errors import ForbiddenError, InvalidInputError, RetrogradeError
+from retrograde.runtime.interceptors import DRAINING, STARTING, CallsInFlight, ServerInterceptor
 from retrograde.runtime.rates import Rates
 from retrograde.runtime.settings import BAD_INPUT_STATUS, ServiceSettings
 from retrograde.runtime.tls import Identity
@@ -59,6 +60,8 @@ _OPTIONS = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_connection_age_ms", 60_000),  # its calls end where they are; the next look up who serves by then
 )
+LIVE = "live"
+"""What probes ask whether a process is to be started anew: one that waits for its broker is not."""
 _LAST_REPLIES_SECONDS = 0.5
 _CANCEL_SECONDS = 5.0
 
@@ -73,6 +76,7 @@ class Process:
         self._settings = settings
         self._stack = contextlib.AsyncExitStack()
         self._services: list[str] = []
+        self._steps: list[Callable[[], None]] = []
         self._workers: list[Callable[[asyncio.Event], Awaitable[None]]] = []
         self._calls = CallsInFlight()
         self._rates = Rates(settings.max_calls_per_second)
@@ -101,7 +105,7 @@ class Process:
             self._remove_signals()
         if isinstance(error, RetrogradeError) and not self._serving:
             print(f"error: {self._name}: {error}", file=sys.stderr)  # noqa: T201 - for the person who started it
-            raise SystemExit(BAD_INPUT_STATUS if isinstance(error, InvalidInputError) else 1)
+            raise SystemExit(BAD_INPUT_STATUS if isinstance(error, InvalidInputError | ForbiddenError) else 1)
         if isinstance(error, asyncio.CancelledError) and self.drain.is_set() and self._task:
             self._task.uncancel()
             return True
@@ -119,8 +123,9 @@ class Process:
 
     @functools.cached_property
     def broker(self) -> Broker:
-        """The broker of the settings, opened on first use, closed with the process; its messages carry their cause."""
-        broker = TracedBroker(open_broker(self._settings.broker))
+        """The broker of the settings, opened by `serve`, closed with the process; its messages carry their cause."""
+        broker = TracedBroker(functools.partial(open_broker, self._settings.broker))
+        self._steps.append(broker.open)
         self._stack.callback(broker.close)
         return broker
 
@@ -139,9 +144,17 @@ class Process:
             add_to_server(servicer, server)
         self._services.append(name)
 
-    def add_worker(self, run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-        """Runs `run(drain)` beside the server; it returns once drain is set and its work ended or was handed back."""
+    def add_worker(
+        self, run: Callable[[asyncio.Event], Awaitable[None]], prepare: Callable[[], None] | None = None
+    ) -> None:
+        """Runs `run(drain)` beside the server; it returns once drain is set and its work ended or was handed back.
+
+        `prepare` blocks; nothing is served and no worker runs before it returned, and while it raises UnavailableError
+        it is called again.
+        """
         self._workers.append(run)
+        if prepare:
+            self._steps.append(prepare)
 
     def stop(self) -> None:
         """What the first signal does; also for tests and for services that end by themselves."""
@@ -164,22 +177,28 @@ class Process:
         """Serves until stopped; returns when drained.
 
         Raises:
-            InvalidInputError: an address is taken or not this machine's.
+            InvalidInputError: an address is taken or not this machine's, or the broker's URL or a file of it is wrong.
+            ForbiddenError: the broker refuses this process a right.
             BaseException: whatever a worker failed with, after the same orderly stop.
         """
         public_address = self._bind()
         for server in self._servers:
             names = (*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
+        await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._health.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
         addresses = {
             "public_address": public_address,
             "metrics_address": await self._serve_metrics(),
             "health_address": await self._serve_health(),
         }
-        for name in self._services:
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._calls.refusal = STARTING
         for server in self._servers:
             await server.start()
+        for step in self._steps:
+            await starting.made(step)
+        self._calls.refusal = ""
+        await self._say(health_pb2.HealthCheckResponse.SERVING)
         self._serving = True
         workers = [asyncio.create_task(_until_done(run(self.drain))) for run in self._workers]
         _log.info("ready", address=self.address, **addresses)
@@ -190,6 +209,11 @@ class Process:
         for worker in workers:
             if not worker.cancelled():
                 worker.result()
+
+    async def _say(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
+        """Of the process and each of its services."""
+        for name in ("", *self._services):
+            await self._health.set(name, status)
 
     async def _until_told(self, workers: list[asyncio.Task[None]]) -> None:
         """Waits for the drain, or for a worker that ends before it."""
@@ -206,7 +230,7 @@ class Process:
         """The orderly stop; everything in flight has `drain_seconds`."""
         _log.info("draining", seconds=self._settings.drain_seconds)
         await self._health.enter_graceful_shutdown()
-        self._calls.draining = True
+        self._calls.refusal = DRAINING
         self.drain.set()
         calls = asyncio.create_task(self._calls.idle())
         _, late = await asyncio.wait([calls, *workers], timeout=self._settings.drain_seconds)

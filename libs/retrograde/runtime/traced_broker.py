@@ -1,18 +1,24 @@
-"""Messages that carry the ids of what caused them."""
+"""The broker of a process: opened before it serves, and its messages carry the ids of what caused them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from retrograde.runtime import spans, tracing
 from retrograde.runtime.broker import Broker, Consumer
+from retrograde.runtime.errors import UnavailableError
 
 
 class TracedBroker:
-    """Another broker, whose messages carry the ids of what caused them; headers given by name win."""
+    """The one that `connect` gives, once `open` has returned; headers given by name win."""
 
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
+    def __init__(self, connect: Callable[[], Broker]) -> None:
+        self._connect = connect
+        self._connected: Broker | None = None
+
+    def open(self) -> None:
+        """Blocks. Raises what `connect` does; to be called again then."""
+        self._connected = self._connect()
 
     def create_topic(self, topic: str, num_partitions: int) -> None:
         """See Broker."""
@@ -32,5 +38,12 @@ class TracedBroker:
         return self._broker.lag(topic, group)
 
     def close(self) -> None:
-        """See Broker."""
-        self._broker.close()
+        """See Broker; what was not opened needs no closing."""
+        if self._connected:
+            self._connected.close()
+
+    @property
+    def _broker(self) -> Broker:
+        if self._connected is None:
+            raise UnavailableError("broker: this process has not reached it yet; call again once it serves")
+        return self._connected

@@ -29,8 +29,7 @@ from typing import TYPE_CHECKING
 
 from retrograde.runtime import logs
 from retrograde.runtime.attempts import Attempts, DeadlineExceededError, HandBackError, Outcome
-from retrograde.runtime.blocking import in_thread
-from retrograde.runtime.errors import RetrogradeError, UnavailableError
+from retrograde.runtime.errors import NotFoundError, RetrogradeError, UnavailableError
 from retrograde.runtime.ledger import Delivery, Ledger
 from retrograde.runtime.member import joined
 from retrograde.runtime.worker_metrics import REDELIVERIES, REVOKED
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from retrograde.runtime.member import Member
     from retrograde.runtime.settings import WorkerSettings
 
-__all__ = ["DeadlineExceededError", "HandBackError", "consume", "consume_as_set", "create_topics"]
+__all__ = ["DeadlineExceededError", "HandBackError", "consume", "consume_as_set"]
 
 DEADLINE_SECONDS = 3600.0
 _POLL_SECONDS = 0.2
@@ -83,7 +82,7 @@ async def consume(
                     await loop.run()
                 finally:
                     await loop.close()
-        except UnavailableError as error:
+        except (UnavailableError, NotFoundError) as error:  # of a topic just made not every broker may know
             await _wait_for_broker(topic, error, attempts)
 
 
@@ -107,18 +106,6 @@ async def consume_as_set(
         backoff_seconds=settings.backoff_seconds,
         deadline_seconds=settings.deadline_seconds,
     )
-
-
-async def create_topics(broker: Broker, topics: Sequence[str], num_partitions: int, drain: asyncio.Event) -> None:
-    """Makes the topics, waiting for a broker that is away unless `drain` is set."""
-    for topic in topics:
-        while not drain.is_set():
-            try:
-                await in_thread(broker.create_topic, topic, num_partitions)
-                break
-            except UnavailableError as error:
-                _log.warning("broker unavailable", topic=topic, reason=str(error))
-                await asyncio.sleep(_LONGEST_PAUSE_SECONDS / 2)
 
 
 @dataclass
@@ -227,6 +214,6 @@ class _Loop:
                 self.ledger.done(message)
 
 
-async def _wait_for_broker(topic: str, error: UnavailableError, attempts: Attempts) -> None:
+async def _wait_for_broker(topic: str, error: RetrogradeError, attempts: Attempts) -> None:
     _log.warning("broker unavailable", topic=topic, reason=str(error))
     await asyncio.sleep(min(attempts.backoff_seconds, _LONGEST_PAUSE_SECONDS))

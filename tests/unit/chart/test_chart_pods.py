@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from chart_render import ALL_ON, PODS, PROFILES, SERVICES, Object, profile, rendered
 
+from retrograde.runtime.process import LIVE
 from tools.images.definitions import IMAGES
 
 RESTRICTED_VOLUMES = {"configMap", "emptyDir", "projected", "secret", "persistentVolumeClaim"}
@@ -143,11 +144,15 @@ def test_a_component_reads_the_secrets_it_needs(component: str, mounted: list[st
 
 @pytest.mark.parametrize("component", SERVICES)
 def test_probes_ask_the_health_port(component: str) -> None:
-    """All three probes are gRPC on the health port; the start-up has as long as `startupSeconds` says."""
+    """All three are gRPC on the health port; one that waits for its broker is not ready, and is not started anew.
+
+    The start-up has as long as `startupSeconds` says.
+    """
     chart = rendered(ports={"health": 6000}, **{name: {"startupSeconds": 123} for name in SERVICES})
     only = container(chart.pod(component))
     probes = [only[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")]
-    assert [probe["grpc"] for probe in probes] == [{"port": 6000}] * 3
+    live = {"port": 6000, "service": LIVE}
+    assert [probe["grpc"] for probe in probes] == [live, {"port": 6000}, live]
     assert probes[0]["periodSeconds"] * probes[0]["failureThreshold"] == 125
 
 

@@ -230,7 +230,9 @@ async def test_topic_of_trees_is_worked_off(make: Callable[..., Run]) -> None:
         run.store_tree(tree(replace(PROBLEM, id=f"q{number}")))
         run.broker.publish(TREES_TOPIC, f"r/q{number}", ready(f"q{number}"))
     run.broker.publish(TREES_TOPIC, "x", b"\xff")
-    task = asyncio.create_task(run.worker(ScriptedPolicy()).run(drain))
+    worker = run.worker(ScriptedPolicy())
+    worker.prepare()
+    task = asyncio.create_task(worker.run(drain))
     async with asyncio.timeout(20):
         while run.broker.lag(TREES_TOPIC, "rewriter"):
             await asyncio.sleep(0.02)

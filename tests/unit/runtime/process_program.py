@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from retrograde.runtime.errors import ForbiddenError, InvalidInputError, UnavailableError
 from retrograde.runtime.logs import get_logger
 from retrograde.runtime.process import Process
 from retrograde.runtime.settings import ServiceSettings, load_settings
@@ -28,6 +32,7 @@ class SleeperSettings(ServiceSettings):
 
     start_seconds: float = Field(0, description="How long the start takes.")
     worker: str = Field("drains", description="drains, hangs or fails.")
+    prepared: str = Field("", description="A file that the worker waits for; `never`: it hangs, `wrong`, `forbidden`.")
 
 
 class Sleeper(VerifierServiceServicer):
@@ -38,6 +43,19 @@ class Sleeper(VerifierServiceServicer):
         _log.info("sleeping")
         await asyncio.sleep(float(request.items[0].text))
         return pb.VerifyResponse()
+
+
+def prepare(waits_for: str) -> None:
+    """What a worker's broker may do as it starts."""
+    if waits_for == "never":
+        _log.info("hanging")
+        time.sleep(3600)
+    if waits_for == "wrong":
+        raise InvalidInputError("broker: wrong; correct it")
+    if waits_for == "forbidden":
+        raise ForbiddenError("broker: no right; grant it")
+    if not Path(waits_for).exists():
+        raise UnavailableError("broker: away; start it")
 
 
 @contextlib.asynccontextmanager
@@ -67,7 +85,9 @@ async def run(settings: SleeperSettings) -> None:
                 await asyncio.sleep(3600)
             _log.info("handed back")
 
-        process.add_worker(work)
+        process.add_worker(work, functools.partial(prepare, settings.prepared) if settings.prepared else None)
+        if settings.broker:
+            _log.debug("broker", kind=type(process.broker).__name__)
         if settings.store:
             _log.info("store", kind=type(process.store).__name__)
         await process.serve()

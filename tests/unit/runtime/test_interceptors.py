@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 
 from retrograde.runtime import logs, tracing
 from retrograde.runtime.errors import RetrogradeError, UnavailableError
-from retrograde.runtime.interceptors import CallsInFlight, ServerInterceptor
+from retrograde.runtime.interceptors import DRAINING, CallsInFlight, ServerInterceptor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -171,7 +171,7 @@ async def test_a_draining_process_refuses_new_calls_and_ends_old_ones() -> None:
     async with serving(calls) as channel:
         stream = watch(channel, b"bread")
         assert await stream.read() == b"first"
-        calls.draining = True
+        calls.refusal = DRAINING
         code, text = await failure(channel, b"bread")
         assert (code, (text or "").partition(";")[0]) == (UnavailableError.code, "this process is draining")
         assert await stream.read() == b"bread"

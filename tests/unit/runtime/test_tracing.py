@@ -69,7 +69,8 @@ def test_a_request_id_that_cannot_be_a_header_is_replaced(request_id: str) -> No
 
 async def test_a_message_s_ids_are_those_of_what_its_handler_publishes(tmp_path: Path) -> None:
     """From the publisher through a worker to the next topic, and to the dead letters, the ids are the same."""
-    broker = TracedBroker(SqliteBroker(tmp_path / "b.db"))
+    broker = TracedBroker(lambda: SqliteBroker(tmp_path / "b.db"))
+    broker.open()
     for topic in ("first", "second"):
         broker.create_topic(topic, 1)
     drain = asyncio.Event()

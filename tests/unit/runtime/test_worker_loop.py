@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from retrograde.runtime.adapters.sqlite_broker import SqliteBroker
+from retrograde.runtime.adapters.sqlite_consumer import SqliteConsumer
 from retrograde.runtime.attempts import Attempts
-from retrograde.runtime.errors import FencedError, InvalidInputError, UnavailableError
+from retrograde.runtime.errors import FencedError, InvalidInputError, NotFoundError, UnavailableError
 from retrograde.runtime.worker import HandBackError, consume
 
 if TYPE_CHECKING:
@@ -232,6 +233,27 @@ async def test_cancelling_commits_what_is_done_and_leaves_the_group(broker: Sqli
     successor = broker.consumer(TOPIC, "g")
     assert [message.value for message in successor.poll(1, 9)] == [b"stuck", b"never"]
     successor.close()
+
+
+class Growing(SqliteBroker):
+    """A broker whose topic is there, with a message, once somebody asked for it in vain."""
+
+    def consumer(self, topic: str, group: str) -> SqliteConsumer:
+        try:
+            return super().consumer(topic, group)
+        except NotFoundError:
+            self.create_topic(TOPIC, 1)
+            publish(self, "late")
+            raise
+
+
+async def test_a_topic_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    """A cluster tells some of its members later than others what was made: that ends no worker."""
+    broker = Growing(tmp_path / "growing.db")
+    script = Scripted({}, 1)
+    await loop(broker, script.handle, script.drain)
+    assert (script.calls, broker.lag(TOPIC, "g")) == (["late"], 0)
+    broker.close()
 
 
 class Flaky(SqliteBroker):

@@ -53,6 +53,7 @@ def same(one: SearchTree, other: SearchTree) -> bool:
 async def consumed(worker: SearchWorker, condition: Callable[[], bool]) -> None:
     """The worker runs until `condition`, then drains."""
     drain = asyncio.Event()
+    worker.prepare()
     task = asyncio.create_task(worker.run(drain))
     await until(condition)
     drain.set()

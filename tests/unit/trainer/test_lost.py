@@ -76,16 +76,18 @@ class Platform:
         """With the services `names` at work; left, they are drained."""
         drain = asyncio.Event()
         verifier = TaskVerifier()
-        workers = {
-            "search": SearchWorker(self.broker, self.store, Driver(self.policy, verifier), SETTINGS).run,
+        workers: dict[str, SearchWorker | RewriterWorker] = {
+            "search": SearchWorker(self.broker, self.store, Driver(self.policy, verifier), SETTINGS),
             "rewriter": RewriterWorker(
                 self.broker,
                 self.store,
                 Pipeline(Judge(self.policy, self.store), Teller(self.policy, verifier)),
                 REWRITING,
-            ).run,
+            ),
         }
-        running = [asyncio.create_task(workers[name](drain)) for name in names]
+        for name in names:
+            workers[name].prepare()
+        running = [asyncio.create_task(workers[name].run(drain)) for name in names]
         try:
             yield
         finally:

@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from retrograde.core.policy import Prompt, Sampling
 from retrograde.runtime import tracing
 from retrograde.runtime.errors import OverloadedError, RetrogradeError, StalePolicyError
-from retrograde.runtime.interceptors import CallsInFlight, ServerInterceptor
+from retrograde.runtime.interceptors import DRAINING, CallsInFlight, ServerInterceptor
 from retrograde.v1 import inference_service_pb2 as pb
 from retrograde.v1.inference_service_pb2_grpc import InferenceServiceServicer, add_InferenceServiceServicer_to_server
 from retrograde.wire.clients import InferenceClient
@@ -98,7 +98,7 @@ class Replica(InferenceServiceServicer):
     async def drain(self) -> None:
         """As a process does after SIGTERM."""
         await self.say(well=False)
-        self.calls.draining = True
+        self.calls.refusal = DRAINING
 
     async def say(self, *, well: bool) -> None:
         """Whether its health is SERVING."""

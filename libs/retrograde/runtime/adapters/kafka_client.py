@@ -1,7 +1,8 @@
 """What the clients of kafka-python have in common: how they are made, and what their errors mean.
 
 Wrong credentials are bad input when a broker is opened; later, when they changed under a running process, they are a
-reason to wait: nobody's message is bad because of them.
+reason to wait: nobody's message is bad because of them. So is a right that is lacking, and a replication that the
+brokers that are there cannot give yet: they may still be starting.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from kafka import errors as kafka_errors
 from kafka.net.compat import KafkaNetClient
 
 from retrograde.runtime.adapters import kafka_door
-from retrograde.runtime.errors import InvalidInputError, NotFoundError, RetrogradeError, UnavailableError
+from retrograde.runtime.errors import (
+    ForbiddenError,
+    InvalidInputError,
+    NotFoundError,
+    RetrogradeError,
+    UnavailableError,
+)
 
 if TYPE_CHECKING:
     from retrograde.runtime.adapters.kafka_settings import KafkaSettings
@@ -29,7 +36,6 @@ T = TypeVar("T")
 _BAD_INPUT = (
     kafka_errors.InvalidConfigurationError,
     kafka_errors.InvalidPartitionsError,
-    kafka_errors.InvalidReplicationFactorError,
     kafka_errors.InvalidSessionTimeoutError,
     kafka_errors.InvalidTopicError,
     kafka_errors.MessageSizeTooLargeError,
@@ -105,6 +111,9 @@ def meaning(settings: KafkaSettings, what: str, error: Exception) -> RetrogradeE
     """The platform's error for one of kafka-python's."""
     if isinstance(error, kafka_errors.UnknownTopicOrPartitionError):
         return unknown_topic(settings, what)
+    if isinstance(error, kafka_errors.AuthorizationError):
+        grant = "grant it to the client of username_file or cert_file"
+        return ForbiddenError(f"broker: {settings.url!r}: {what}: {_words(error)}; {grant}")
     if isinstance(error, _BAD_INPUT):
         return InvalidInputError(f"broker: {settings.url!r}: {what}: {_words(error)}")
     return UnavailableError(f"broker: {settings.url!r}: {what}: {_words(error)}; call again")

@@ -5,12 +5,13 @@
     retrograde.checkpoints.*    latest of a key    a checkpoint replaces the one before it
     any other                   30 days            longer than a run; a message that is gone is a task that is gone
 
-A topic that exists stays as it is: whoever runs the cluster may have changed it.
+A topic that exists stays as it is: whoever runs the cluster may have changed it, and need not let
+its clients make any.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
@@ -44,8 +45,8 @@ class KafkaTopics:
         """Makes `topic` and its dead-letter topic unless they are there, and returns once they can be used."""
         names = [topic, topic + DLQ_SUFFIX]
         with answering(self._settings, f"topic {topic!r}"):
-            wanted = {name: self._description(name, num_partitions) for name in names}
-            answer = self._admin.create_topics(wanted, raise_errors=False)
+            wanted = {name: self._description(name, num_partitions) for name in names if not self._described(name)}
+            answer = self._admin.create_topics(wanted, raise_errors=False) if wanted else {"topics": []}
             for each in answer["topics"]:
                 error = kafka_errors.for_code(each["error_code"])
                 if error not in {kafka_errors.NoError, kafka_errors.TopicAlreadyExistsError}:
@@ -55,10 +56,10 @@ class KafkaTopics:
     def partitions(self, topic: str) -> list[TopicPartition]:
         """Those of `topic`. Raises NotFoundError when there is none of that name."""
         with answering(self._settings, f"topic {topic!r}"):
-            (found,) = self._admin.describe_topics([topic])
-        if not found["partitions"]:
+            found = self._described(topic)
+        if not found:
             raise unknown_topic(self._settings, f"topic {topic!r}")
-        return [TopicPartition(topic, each["partition_index"]) for each in found["partitions"]]
+        return [TopicPartition(topic, each["partition_index"]) for each in found]
 
     def lag(self, topic: str, group: str) -> int:
         """Messages not committed by `group`; what retention took away is not counted."""
@@ -70,6 +71,14 @@ class KafkaTopics:
             begun = {part: committed[part].offset for part in parts if part in committed}
             starts = self._offsets(parts, OffsetSpec.EARLIEST)
         return sum(max(0, ends[part] - max(starts[part], begun.get(part, 0))) for part in parts)
+
+    def _described(self, topic: str) -> list[Any]:
+        """Its partitions; [] where there is none of that name. Raises AuthorizationError where asking is refused."""
+        (found,) = self._admin.describe_topics([topic])
+        error = kafka_errors.for_code(found["error_code"])
+        if issubclass(error, kafka_errors.AuthorizationError):
+            raise error
+        return list(found["partitions"])
 
     def _offsets(self, parts: list[TopicPartition], spec: OffsetSpec) -> Mapping[TopicPartition, int]:
         found = self._admin.list_partition_offsets(dict.fromkeys(parts, spec))
