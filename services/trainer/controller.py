@@ -37,7 +37,6 @@ from retrograde.v1 import run_pb2
 from retrograde.wire.clients import InferenceClient, VerifierClient
 from retrograde.wire.topics import cancelled_key
 from services.trainer.fence import Fence
-from services.trainer.history import History
 from services.trainer.jobs import end_jobs
 from services.trainer.launch import LaunchBackend
 from services.trainer.runs import ENDED, RunRecord, list_runs, load_run, unsettled
@@ -122,8 +121,7 @@ class Controller:
 
     async def history(self, run_id: str) -> list[run_pb2.RunEvent]:
         """All that happened to it. Raises NotFoundError."""
-        await self.record(run_id)
-        return await in_thread(History(self.store, run_id).read)
+        return await (await self.record(run_id)).events()
 
     async def report(self, run_id: str) -> tuple[bytes, bytes]:
         """(report.json, report.html) as they are stored. Raises NotFoundError."""
@@ -257,7 +255,7 @@ class Controller:
 
     async def _end_jobs(self, record: RunRecord) -> None:
         await record.check()  # else they are another trainer's
-        await end_jobs(self.backend, record.run.id, record.tell)
+        await end_jobs(self.backend, record.run.id, record)
 
     async def _persistently(self, change: Callable[[], Awaitable[None]]) -> None:
         """Makes the change as often as it takes: nobody else would end that run. Raises UnavailableError on drain."""
@@ -281,7 +279,7 @@ class Controller:
             policy=self.policy,
             verifier=self.verifier,
             backend=self.backend,
-            tell=record.tell,
+            history=record,
         )
         done = {stage.name for stage in record.run.stages if stage.state == run_pb2.RUN_STATE_SUCCEEDED}
         for stage in self.plan(recipe):

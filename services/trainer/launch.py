@@ -3,6 +3,7 @@
 A job is a module with a configuration. It keeps its state in the store and ends with status 0 once its checkpoint is
 there, so it may be started again at any time: it continues where it was. A backend knows jobs by their handles, which
 derive from run and name: whoever restarts finds by `running` what still works, and launching it again is harmless.
+Each start of a job has a uid, by which a run's history (`starts`) tells it from the one before under the same name.
 
     local       child processes of this machine (`local_backend`); they end with the trainer
     cluster     Jobs or JobSets (`kubernetes.backend`), which outlive it; the handle becomes their names and labels
@@ -52,18 +53,27 @@ class JobState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """`reason` says how it ended, or what one at work waits for; `log` where people find what it wrote."""
+    """`reason` says how it ended, or what one at work waits for; `log` where people find what it wrote.
+
+    `uid` is that of the start it is about, "" where there is none.
+    """
 
     state: JobState
     reason: str = ""
     log: str = ""
+    uid: str = ""
 
 
 class LaunchBackend(Protocol):
     """Runs jobs somewhere. UnavailableError: that place does not answer; the same call may be made again."""
 
-    async def launch(self, job: Job) -> None:
-        """Starts it; one that runs already is left as it is, so that an interrupted launch can be made again."""
+    async def launch(self, job: Job, after: str = "") -> str:
+        """Starts it and returns the start's uid; one that is there is left as it is, at work or not.
+
+        Only the start of the uid `after`, whose end is known, is taken away before. So a launch can be made again, by
+        anybody: it makes what an interrupted one left out, and no end is lost that nobody has told. Cancelled, it
+        returns when nothing is being made any more.
+        """
 
     async def status(self, handle: JobHandle) -> JobStatus:
         """How it stands now."""

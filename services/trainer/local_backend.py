@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import signal
 import sys
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ class LocalBackend:
     work_dir: Path
     grace_seconds: float = 10.0
     _processes: dict[JobHandle, asyncio.subprocess.Process] = field(default_factory=dict)
+    _uids: dict[JobHandle, str] = field(default_factory=dict)
 
     async def __aenter__(self) -> Self:
         return self
@@ -36,10 +38,11 @@ class LocalBackend:
     ) -> None:
         await asyncio.gather(*(self.cancel(handle) for handle in self._processes))
 
-    async def launch(self, job: Job) -> None:
+    async def launch(self, job: Job, after: str = "") -> str:
         """See LaunchBackend."""
-        if job.handle in await self.running():
-            return
+        if self._uids.get(job.handle, after) != after:
+            return self._uids[job.handle]
+        await self.cancel(job.handle)
         config = self._file(job.handle, "yaml")
         config.parent.mkdir(parents=True, exist_ok=True)
         config.write_text(yaml.safe_dump(job.config.model_dump(mode="json")), encoding="utf-8")
@@ -47,15 +50,18 @@ class LocalBackend:
             self._processes[job.handle] = await asyncio.create_subprocess_exec(
                 *_command(job, config), stdout=log, stderr=log, preexec_fn=die_with_parent
             )
+        self._uids[job.handle] = secrets.token_hex(8)
+        return self._uids[job.handle]
 
     async def status(self, handle: JobHandle) -> JobStatus:
         """See LaunchBackend."""
         process, log = self._processes.get(handle), str(self._file(handle, "log"))
         if process is None:
             return JobStatus(JobState.GONE, "the trainer was restarted", log)
+        uid = self._uids[handle]
         if process.returncode is None:
-            return JobStatus(JobState.RUNNING, log=log)
-        return JobStatus(_state(process.returncode), _reason(process.returncode), log)
+            return JobStatus(JobState.RUNNING, log=log, uid=uid)
+        return JobStatus(_state(process.returncode), _reason(process.returncode), log, uid)
 
     async def tail(self, handle: JobHandle, num_lines: int) -> str:
         """See LaunchBackend."""

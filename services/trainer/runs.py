@@ -130,6 +130,10 @@ class RunRecord:
         event.by = by
         await _to_its_end(self._tell(event))
 
+    async def events(self) -> list[run_pb2.RunEvent]:
+        """All that was told of the run, by whatever trainer. Raises UnavailableError."""
+        return await in_thread(self._history.read)
+
     async def create(self, created: run_pb2.RunCreated, by: str) -> None:
         """Keeps a new run. Raises UnavailableError while the store is away: then it may be there or not."""
         event = run_pb2.RunEvent(number=1, at=now(), by=by, created=created)

@@ -1,4 +1,4 @@
-"""Waiting for what is away: a stage for a service, and anybody for an event or for a time, whichever comes first."""
+"""Waiting: a stage for a service that is away, anybody for an event or a time, a cancelled one for what it began."""
 
 from __future__ import annotations
 
@@ -44,6 +44,16 @@ async def either(event: asyncio.Event, seconds: float) -> None:
     """Until the event, or the time is over."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), seconds)
+
+
+async def carried_through(work: Awaitable[T]) -> T:
+    """What `work` returns. Cancelled, it ends when the work has: a call that a thread makes cannot be taken back."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 def _is_cancelled() -> bool:

@@ -31,7 +31,7 @@ from services.trainer.kubernetes.settings import LaunchSettings
 from services.trainer.kubernetes.template import checked_template
 from services.trainer.launch import Job, JobHandle, JobState
 from tests.control_plane import Cluster
-from tests.unit.trainer.trainer_fakes import YAML, Trainer
+from tests.unit.trainer.trainer_fakes import YAML, Told, Trainer
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "tests" / "data" / "kubernetes" / "pod_template.yaml"
@@ -110,17 +110,6 @@ async def state(backend: KubernetesBackend, handle: JobHandle = HANDLE) -> JobSt
     return (await backend.status(handle)).state
 
 
-class Told:
-    """Outcomes of the starts of a job."""
-
-    def __init__(self) -> None:
-        self.outcomes: list[str] = []
-
-    async def __call__(self, event: run_pb2.RunEvent) -> None:
-        if event.HasField("job_ended"):
-            self.outcomes.append(run_pb2.JobOutcome.Name(event.job_ended.outcome).removeprefix("JOB_OUTCOME_"))
-
-
 async def test_a_job_is_launched_started_again_and_done(backend: KubernetesBackend, lab: str) -> None:
     """Two pods that PodSecurity restricted admits; one fails, both are made anew, and then the job succeeds."""
     kubelet, told = Kubelet(backend.api, lab), Told()
@@ -135,7 +124,12 @@ async def test_a_job_is_launched_started_again_and_done(backend: KubernetesBacke
     await until(is_made_anew)
     await kubelet.ends({"0": 0, "1": 0})
     await asyncio.wait_for(work, _SECONDS)
-    assert told.outcomes == ["FAILED", "SUCCEEDED"]
+    assert [row[:3] for row in told.rows] == [
+        ("started", 1),
+        ("ended", 1, "failed"),
+        ("started", 2),
+        ("ended", 2, "succeeded"),
+    ]
     assert await backend.running() == []
 
 

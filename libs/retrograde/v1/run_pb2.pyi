@@ -57,6 +57,8 @@ class _JobOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobOutcome
     """Its input was wrong; it is not started again."""
     JOB_OUTCOME_CANCELLED: _JobOutcome.ValueType  # 4
     """Ended with its run."""
+    JOB_OUTCOME_UNKNOWN: _JobOutcome.ValueType  # 5
+    """Nobody knows: it was gone when it was looked for."""
 
 class JobOutcome(_JobOutcome, metaclass=_JobOutcomeEnumTypeWrapper): ...
 
@@ -67,6 +69,8 @@ JOB_OUTCOME_REFUSED: JobOutcome.ValueType  # 3
 """Its input was wrong; it is not started again."""
 JOB_OUTCOME_CANCELLED: JobOutcome.ValueType  # 4
 """Ended with its run."""
+JOB_OUTCOME_UNKNOWN: JobOutcome.ValueType  # 5
+"""Nobody knows: it was gone when it was looked for."""
 Global___JobOutcome: _TypeAlias = JobOutcome  # noqa: Y015
 
 @_typing.final
@@ -379,24 +383,32 @@ Global___StageWaits: _TypeAlias = StageWaits  # noqa: Y015
 
 @_typing.final
 class JobStarted(_message.Message):
+    """Told once for each start, after it was made; its end is a JobEnded with the same uid."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     NUM_PROCESSES_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     attempt: _builtins.int
+    """Counts the starts of this job, from 1 within the run."""
     num_processes: _builtins.int
+    """0: found at work when its run ended."""
+    uid: _builtins.str
+    """Where the job runs no two starts have the same; in a cluster the uid of the Job or JobSet."""
     def __init__(
         self,
         *,
         job: _builtins.str = ...,
         attempt: _builtins.int = ...,
         num_processes: _builtins.int = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "job", b"job", "num_processes", b"num_processes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "job", b"job", "num_processes", b"num_processes", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -410,10 +422,12 @@ class JobEnded(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    UID_FIELD_NUMBER: _builtins.int
     job: _builtins.str
     attempt: _builtins.int
     outcome: Global___JobOutcome.ValueType
     reason: _builtins.str
+    uid: _builtins.str
     def __init__(
         self,
         *,
@@ -421,10 +435,11 @@ class JobEnded(_message.Message):
         attempt: _builtins.int = ...,
         outcome: Global___JobOutcome.ValueType = ...,
         reason: _builtins.str = ...,
+        uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "job", b"job", "outcome", b"outcome", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "job", b"job", "outcome", b"outcome", "reason", b"reason", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

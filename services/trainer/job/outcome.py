@@ -5,6 +5,7 @@ Nothing here imports torch, so that a job with nothing to do, or with wrong sett
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -66,3 +67,5 @@ def process(name: str, engine: EngineSettings) -> Iterator[None]:
     except (ConflictError, InvalidInputError) as error:
         logs.get_logger(name).error("refused", reason=str(error))
         sys.exit(BAD_INPUT_STATUS)
+    finally:
+        gc.freeze()  # else the interpreter's end looks for garbage in all of torch, for a second

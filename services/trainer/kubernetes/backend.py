@@ -1,7 +1,7 @@
 """LaunchBackend in a cluster: a Job or JobSet for each job, found again by its labels.
 
-launch   the Job, unless it is at work; then its ConfigMap and Service, whichever is missing. One that has ended is
-         deleted first, and its pods are waited for, whoever deleted it: two of a job never run.
+launch   the Job, unless there is one; then its ConfigMap and Service, whichever is missing. The start that it comes
+         after is deleted first, and pods are waited for, whoever deleted their Job: two of a job never run.
 cancel   deletes the Job, and returns once its pods are gone: the kubelet ends them, by force after the grace that
          the template gives them
 
@@ -32,6 +32,7 @@ from services.trainer.kubernetes.outcome import failed_first, first_rank, has_en
 from services.trainer.kubernetes.settings import LaunchSettings
 from services.trainer.kubernetes.template import CONTAINER, PodTemplate
 from services.trainer.launch import Job, JobHandle, JobState, JobStatus
+from services.trainer.waiting import carried_through
 
 _LOOK_EVERY_SECONDS = 0.5
 _ENDED = ("Succeeded", "Failed")
@@ -41,15 +42,21 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Jobs or JobSets: where they are, how they are made, and the label that their pods have."""
+    """Jobs or JobSets: where they are, how they are made, and the labels of their pods: its name, and perhaps its uid.
+
+    Pods that outlived an earlier Job have the same name, and would speak for it.
+    """
 
     group: str
     plural: str
     make: Callable[[Job, LaunchSettings, PodTemplate], Manifest]
-    pod_label: str
+    name_label: str
+    uid_label: str = ""
 
 
-INDEXED = Kind("/apis/batch/v1", "jobs", indexed_job, "batch.kubernetes.io/job-name")
+INDEXED = Kind(
+    "/apis/batch/v1", "jobs", indexed_job, "batch.kubernetes.io/job-name", "batch.kubernetes.io/controller-uid"
+)
 JOBSET = Kind(JOBSETS, "jobsets", jobset, "jobset.sigs.k8s.io/jobset-name")
 KINDS = (INDEXED, JOBSET)
 
@@ -76,37 +83,39 @@ class KubernetesBackend:
         """Of the jobs."""
         return self.settings.namespace or self.api.access.namespace
 
-    async def launch(self, job: Job) -> None:
+    async def launch(self, job: Job, after: str = "") -> str:
         """See LaunchBackend."""
         manifest = self.kind.make(job, self.settings, self.template)
         left = await self._pods_left(job.handle)  # asked for first: a Job that is made meanwhile has none
         kind, found = await self._find(job.handle)
-        if found and (has_ended(found) or "deletionTimestamp" in found["metadata"]):
+        if found and found["metadata"]["uid"] == after:
             await self._delete(kind, job.handle, found)
-            await self.launch(job)
-            return
+            return await self.launch(job, after)
         if found is None:
             if left:  # somebody deleted their Job
                 words = f"pods of an earlier job {job.name} do not end; they and their nodes: {_nodes(left)}"
                 raise UnavailableError(words)
-            found = await in_thread(self._create, self._jobs(self.kind), manifest)
-        await in_thread(self._create, self._core("configmaps"), config_map(job, found))
-        if needs_service(found):
-            await in_thread(self._create, self._core("services"), service(found, self.settings.rendezvous_port))
+            found = await carried_through(in_thread(self._create, self._jobs(self.kind), manifest))
+        if not has_ended(found):
+            await in_thread(self._create, self._core("configmaps"), config_map(job, found))
+            if needs_service(found):
+                await in_thread(self._create, self._core("services"), service(found, self.settings.rendezvous_port))
+        return str(found["metadata"]["uid"])
 
     async def status(self, handle: JobHandle) -> JobStatus:
         """See LaunchBackend; of a job at work `reason` says what it waits for."""
         kind, found = await self._find(handle)
-        log = f"kubectl logs --namespace {self.namespace} --selector {self._pods_of(kind, handle)} --prefix"
+        name = f"{kind.name_label}={object_name(handle, self.template.instance)}"
+        log = f"kubectl logs --namespace {self.namespace} --selector {name} --prefix"
         if found is None:
-            return JobStatus(JobState.GONE, "somebody deleted it, or it was never started", log)
-        state, reason = standing(found, await self._pods(kind, handle))
-        return JobStatus(state, reason, log)
+            return JobStatus(JobState.GONE, "somebody deleted it, or it was kept no longer", log)
+        state, reason = standing(found, await self._pods(kind, found))
+        return JobStatus(state, reason, log, found["metadata"]["uid"])
 
     async def tail(self, handle: JobHandle, num_lines: int) -> str:
         """See LaunchBackend: of the pod that failed first, else of rank 0."""
-        kind, _ = await self._find(handle)
-        pods = await self._pods(kind, handle)
+        kind, found = await self._find(handle)
+        pods = await self._pods(kind, found) if found else []
         pod = failed_first(pods) or first_rank(pods)
         if pod is None:
             return ""
@@ -123,12 +132,17 @@ class KubernetesBackend:
             found = await self._get(kind, handle)
             if found is not None:
                 await self._delete(kind, handle, found)
+        left = await self._pods_left(handle)
+        if left:  # of a Job that was gone before
+            raise _stuck(handle, left)
 
     async def running(self) -> list[JobHandle]:
-        """See LaunchBackend."""
+        """See LaunchBackend; also those that somebody deleted and left their pods."""
         jobs = [job for kind in KINDS for job in await self._all(kind) if not has_ended(job)]
-        names = [job["metadata"].get("annotations", {}) for job in jobs]
-        return [JobHandle(each[RUN], each[JOB]) for each in names if RUN in each]  # a JobSet's own Jobs have none
+        pods = _at_work(await self._listed(selector(self.template.instance)))
+        names = [each["metadata"].get("annotations", {}) for each in (*jobs, *pods)]
+        handles = [JobHandle(each[RUN], each[JOB]) for each in names if RUN in each]  # a JobSet's own Jobs have none
+        return list(dict.fromkeys(handles))
 
     async def _all(self, kind: Kind) -> list[Object]:
         jobs = await self._read(kind, self._jobs(kind), labelSelector=selector(self.template.instance))
@@ -137,13 +151,21 @@ class KubernetesBackend:
 
     def _create(self, path: str, manifest: Manifest) -> Object:
         """The object, made or found; one that belongs to an earlier Job is on its way out, and waited for."""
+        name = manifest["metadata"]["name"]
         try:
             return self.api.create(path, manifest)
         except ConflictError:
-            found = self.api.get(f"{path}/{manifest['metadata']['name']}")
+            found = self._met(f"{path}/{name}")
         if _owners(found) != _owners(manifest):
-            raise UnavailableError(f"{path}: {manifest['metadata']['name']} still belongs to an earlier Job")
+            raise UnavailableError(f"{path}: {name} still belongs to an earlier Job")
         return found
+
+    def _met(self, path: str) -> Object:
+        """What was there a moment ago."""
+        try:
+            return self.api.get(path)
+        except NotFoundError as error:
+            raise UnavailableError(f"{path}: went while it was made; it is made again") from error
 
     async def _delete(self, kind: Kind, handle: JobHandle, job: Object) -> None:
         """Returns when the job's pods have ended. Raises UnavailableError naming one that does not."""
@@ -155,8 +177,7 @@ class KubernetesBackend:
         try:
             await asyncio.wait_for(self._gone(kind, handle, uid), self.settings.end_seconds)
         except TimeoutError as error:
-            left = _nodes(await self._pods(kind, handle))
-            raise UnavailableError(f"job {handle.name} does not end; pods and their nodes: {left}") from error
+            raise _stuck(handle, await self._pods_of(handle)) from error
 
     async def _gone(self, kind: Kind, handle: JobHandle, uid: str) -> None:
         while True:
@@ -194,21 +215,23 @@ class KubernetesBackend:
                 _log.warning("no right to jobs of the other kind; none is seen", kind=kind.plural, reason=str(error))
             return None
 
-    async def _pods(self, kind: Kind, handle: JobHandle) -> list[Object]:
-        return await self._listed(self._pods_of(kind, handle))
+    async def _pods(self, kind: Kind, job: Object) -> list[Object]:
+        names = job["metadata"]
+        return await self._listed(
+            f"{kind.uid_label}={names['uid']}" if kind.uid_label else f"{kind.name_label}={names['name']}"
+        )
 
     async def _pods_left(self, handle: JobHandle) -> list[Object]:
         """Those that have not ended, of whatever kind of job: the kind may have changed since they began."""
-        pods = await self._listed(selector(self.template.instance, handle))
-        return [pod for pod in pods if pod["status"].get("phase") not in _ENDED]
+        return _at_work(await self._pods_of(handle))
+
+    async def _pods_of(self, handle: JobHandle) -> list[Object]:
+        return await self._listed(selector(self.template.instance, handle))
 
     async def _listed(self, labels: str) -> list[Object]:
         pods = await in_thread(self.api.get, self._core("pods"), labelSelector=labels)
         items: list[Object] = pods["items"]
         return items
-
-    def _pods_of(self, kind: Kind, handle: JobHandle) -> str:
-        return f"{kind.pod_label}={object_name(handle, self.template.instance)}"
 
     def _jobs(self, kind: Kind) -> str:
         return f"{kind.group}/namespaces/{self.namespace}/{kind.plural}"
@@ -218,6 +241,14 @@ class KubernetesBackend:
 
     def _core(self, rest: str) -> str:
         return f"/api/v1/namespaces/{self.namespace}/{rest}"
+
+
+def _at_work(pods: list[Object]) -> list[Object]:
+    return [pod for pod in pods if pod["status"].get("phase") not in _ENDED]
+
+
+def _stuck(handle: JobHandle, pods: list[Object]) -> UnavailableError:
+    return UnavailableError(f"job {handle.name} does not end; pods and their nodes: {_nodes(pods)}")
 
 
 def _nodes(pods: list[Object]) -> dict[str, str]:

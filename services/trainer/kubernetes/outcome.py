@@ -63,6 +63,8 @@ def failure(pod: Object) -> str:
 
 def waits_for(job: Object, pods: Iterable[Object]) -> str:
     """Why a job at work is not, yet; "" where all its pods run or are about to."""
+    if "deletionTimestamp" in job["metadata"]:
+        return "somebody deletes it; waits for its pods to end"
     if job["spec"].get("suspend"):
         return "waits to be admitted"
     for pod in pods:

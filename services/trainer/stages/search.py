@@ -212,7 +212,7 @@ async def serve(context: RunContext, arm: str) -> None:
         return
     version, gap_seconds = await context.policy.load_weights(key)
     published = run_pb2.PolicyPublished(checkpoint_key=key, policy_version=version, gap_seconds=gap_seconds)
-    await context.tell(run_pb2.RunEvent(policy_published=published))
+    await context.history.tell(run_pb2.RunEvent(policy_published=published))
 
 
 def weights_of(store: ObjectStore, checkpoint_key: str) -> str:

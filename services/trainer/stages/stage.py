@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 from retrograde.core.problem import Cost, Problem
@@ -13,15 +13,25 @@ from retrograde.runtime.broker import Broker
 from retrograde.runtime.objects import ObjectStore
 from retrograde.v1 import run_pb2
 from retrograde.wire.clients import InferenceClient, VerifierClient
-from services.trainer.jobs import Tell
 from services.trainer.launch import LaunchBackend
 from services.trainer.settings import TrainerSettings
+from services.trainer.starts import RunHistory
 
 Progress = Callable[[int, int, str], Awaitable[None]]
 
 
-async def _untold(_event: run_pb2.RunEvent) -> None:
-    """A stage that runs by itself has no history."""
+class NoHistory:
+    """Of a stage that runs by itself."""
+
+    async def tell(self, event: run_pb2.RunEvent) -> None:
+        """Nobody listens."""
+
+    async def events(self) -> list[run_pb2.RunEvent]:
+        """None."""
+        return []
+
+    async def check(self) -> None:
+        """It is nobody else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +46,7 @@ class RunContext:
     policy: InferenceClient
     verifier: VerifierClient
     backend: LaunchBackend
-    tell: Tell = _untold
+    history: RunHistory = field(default_factory=NoHistory)
 
     def key(self, *parts: str) -> str:
         """Object key inside the run."""

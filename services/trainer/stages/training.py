@@ -14,7 +14,7 @@ from retrograde.core.problem import Cost
 from retrograde.core.settings import RlSettings
 from retrograde.runtime.blocking import in_thread
 from retrograde.runtime.errors import InvalidInputError, UnavailableError
-from services.trainer.jobs import run_job
+from services.trainer.jobs import run_job, settle_job
 from services.trainer.launch import Job, JobHandle, JobState, JobStatus
 from services.trainer.stages.job_gauges import hide, show
 from services.trainer.stages.stage import Progress, RunContext
@@ -148,15 +148,17 @@ class _Wait:
 
 async def _run_job(context: RunContext, job: Job, progress: Progress, total: int = 0) -> Cost:
     """Launches the job unless its checkpoint is there, and reports its steps meanwhile."""
-    if not await in_thread(context.store.exists, context.key("checkpoints", job.name, "MANIFEST.json")):
-        wait = _Wait()
-        watcher = asyncio.create_task(_report_steps(context, job, progress, total, wait))
-        try:
-            await run_job(context.backend, job, context.settings.job_attempts, context.tell, wait.see)
-        finally:
-            watcher.cancel()
-            await asyncio.gather(watcher, return_exceptions=True)
-            hide(context.run_id, job.name)
+    wait = _Wait()
+    watcher = asyncio.create_task(_report_steps(context, job, progress, total, wait))
+    try:
+        if await in_thread(context.store.exists, context.key("checkpoints", job.name, "MANIFEST.json")):
+            await settle_job(context.backend, job, context.history, wait.see)
+        else:
+            await run_job(context.backend, job, context.settings.job_attempts, context.history, wait.see)
+    finally:
+        watcher.cancel()
+        await asyncio.gather(watcher, return_exceptions=True)
+        hide(context.run_id, job.name)
     steps = _steps(context, job)
     await in_thread(steps.read)
     await progress(len(steps.values), len(steps.values), steps.figures())

@@ -48,11 +48,13 @@ def ends(api: FakeApi, kind: str, reason: str = "") -> None:
 def pod(api: FakeApi, index: int, **status: Any) -> None:
     """A pod of the job."""
     name = api.names("jobs")[0]
-    template = api.objects[f"{JOBS}/{name}"]["spec"]["template"]
+    owner = api.objects[f"{JOBS}/{name}"]
+    template = owner["spec"]["template"]["metadata"]
+    theirs = {"batch.kubernetes.io/job-name": name, "batch.kubernetes.io/controller-uid": owner["metadata"]["uid"]}
     metadata = {
         "name": f"{name}-{index}",
-        "labels": {**template["metadata"]["labels"], "batch.kubernetes.io/job-name": name},
-        "annotations": {"batch.kubernetes.io/job-completion-index": str(index)},
+        "labels": {**template["labels"], **theirs},
+        "annotations": {**template["annotations"], "batch.kubernetes.io/job-completion-index": str(index)},
     }
     api.add(PODS, {"metadata": metadata, "spec": {"nodeName": "node-1"}, "status": status})
 

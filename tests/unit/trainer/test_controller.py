@@ -132,7 +132,8 @@ async def test_cancelling_ends_the_jobs_and_names_the_state(trainer: Trainer) ->
         await controller.create("r", YAML, "ada")
         assert (await ended(controller, "r")).state == run_pb2.RUN_STATE_SUCCEEDED
     events = [(event.WhichOneof("happened"), event.by) for event in History(trainer.store, "r").read()]
-    assert events[2:5] == [("job_ended", "trainer"), ("ended", "grace"), ("continued", "ada")]
+    told = [("job_started", "trainer"), ("job_ended", "trainer"), ("ended", "grace"), ("continued", "ada")]
+    assert events[2:6] == told
 
 
 async def test_creating_and_cancelling_at_once_leave_one_state(trainer: Trainer) -> None:

@@ -251,12 +251,12 @@ class Hasty(InClusterConfigLoader):  # type: ignore[misc]
 
 
 def test_a_pod_signs_in_by_its_service_account(monkeypatch: pytest.MonkeyPatch, account: Path) -> None:
-    """Over TLS, with the token that the kubelet wrote last: it replaces it while the pod runs."""
+    """Over TLS, with the token that was written last, without a line's end: the kubelet replaces it in its time."""
     monkeypatch.setattr(access, "InClusterConfigLoader", Hasty)
     with serving(Server(account / "identity")) as server, KubernetesApi(in_pod(account, server)) as api:
         assert api.access.namespace == "lab"
         for word in ("one", "two"):
-            (account / "token").write_text(word)
+            (account / "token").write_text(f"{word}\n")
             api.get("/")
         (account / "token").unlink()
         with pytest.raises(UnavailableError, match="token"):
@@ -311,6 +311,30 @@ def test_a_token_file_without_a_token_is_refused(tmp_path: Path, text: str) -> N
     (tmp_path / "secret").write_text(text)
     with pytest.raises(InvalidInputError, match=r"launch\.kubeconfig: .*tokenFile .*/secret has \d words"):
         from_kubeconfig(kubeconfig(tmp_path, {"tokenFile": "secret"}))
+
+
+def test_a_token_in_a_kubeconfig_is_used_without_the_line_s_end(tmp_path: Path, server: Server) -> None:
+    """As a YAML block leaves it (`token: |`), in every call and watch."""
+    with KubernetesApi(from_kubeconfig(kubeconfig(tmp_path, {"token": "one\n"}, server.url))) as api:
+        api.get("/")
+        list(api.watch("/runs", "1", 5))
+    assert [who for _, _, who, _ in server.asked] == ["Bearer one", "Bearer one"]
+
+
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [
+        ("\n", "has 0 words"),
+        ("s3cret\ntwo\n", "has 2 words"),
+        ("s3cret\u2026", "has letters"),
+        ("s3\0cret", "has letters"),
+    ],
+)
+def test_a_token_in_a_kubeconfig_that_is_none_is_refused(tmp_path: Path, token: str, words: str) -> None:
+    """The error names file and field and what is wrong, and tells nothing of the token."""
+    with pytest.raises(InvalidInputError, match=rf"launch\.kubeconfig: .*: users\[me\]\.token {words}") as refusal:
+        from_kubeconfig(kubeconfig(tmp_path, {"token": token}))
+    assert "cret" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from typing import Any, cast
 import pytest
 
 from retrograde.runtime.errors import ConflictError, InvalidInputError, UnavailableError
-from retrograde.v1 import run_pb2
 from services.trainer.jobs import run_job
 from services.trainer.kubernetes.api import KubernetesApi
 from services.trainer.kubernetes.backend import INDEXED, JOBSET, JOBSETS, KubernetesBackend, chosen_kind
@@ -29,6 +28,7 @@ from tests.unit.trainer.cluster_jobs import (
     terminated,
 )
 from tests.unit.trainer.fake_api import FakeApi
+from tests.unit.trainer.trainer_fakes import Told
 
 
 async def test_a_launch_that_was_interrupted_is_made_whole() -> None:
@@ -71,9 +71,9 @@ async def test_a_job_that_failed_is_made_again_once_its_pods_are_gone() -> None:
     api.deletes_at_once = False
     stuck = backend(api, end_seconds=0.01)
     with pytest.raises(UnavailableError, match=r"job astro_rl does not end; pods and their nodes: .*'node-1'"):
-        await stuck.launch(job())
+        await stuck.launch(job(), after=old)
     api.deletes_at_once = True
-    await backend(api).launch(job())
+    await backend(api).launch(job(), after=old)
     assert api.objects[f"{JOBS}/{api.names('jobs')[0]}"]["metadata"]["uid"] != old
 
 
@@ -90,7 +90,7 @@ async def test_what_belongs_to_an_earlier_job_is_waited_for() -> None:
 async def test_pods_that_outlive_their_job_are_waited_for(*, is_deleted_before: bool) -> None:
     """Somebody deleted the Job and left its pods: no other is made before they have ended, and they are named."""
     api = FakeApi()
-    await backend(api).launch(job())
+    uid = await backend(api).launch(job())
     pod(api, 0, phase="Running")
     (old,) = api.names("jobs")
     if is_deleted_before:
@@ -98,13 +98,61 @@ async def test_pods_that_outlive_their_job_are_waited_for(*, is_deleted_before: 
     else:
         ends(api, "Failed")
     with pytest.raises(UnavailableError, match=rf"job astro_rl do(es)? not end; .*{{'{old}-0': 'node-1'}}"):
-        await backend(api, end_seconds=0.01).launch(job())
+        await backend(api, end_seconds=0.01).launch(job(), after=uid)
     assert api.names("jobs") == []
     api.patch(f"{PODS}/{old}-0", {"status": {"phase": "Failed"}})
     for path in [path for path in api.objects if PODS not in path]:
         del api.objects[path]  # the garbage collector's part
     await backend(api).launch(job())
     assert api.names("jobs") == [old]
+
+
+async def test_a_name_that_is_freed_while_its_job_is_made_is_waited_for() -> None:
+    """A ConfigMap of an earlier Job is there when ours is made, and gone when it is looked at: no run fails for it."""
+    api = FakeApi()
+    api.faults["create"] = [ConflictError("configmaps")]
+    with pytest.raises(UnavailableError, match="went while it was made"):
+        await backend(api).launch(job())
+    await backend(api).launch(job())
+    assert counts(api) == (1, 1, 1)
+
+
+async def test_pods_of_an_earlier_job_do_not_speak_for_the_next() -> None:
+    """Somebody deleted a Job that had refused its input, and left its pods: the next fails by its own, not theirs."""
+    api = FakeApi()
+    await backend(api).launch(job())
+    pod(api, 0, **terminated(2, "01"))
+    for path in [path for path in api.objects if not path.startswith(PODS)]:
+        del api.objects[path]
+    await backend(api).launch(job())
+    ends(api, "Failed")
+    found = await backend(api).status(HANDLE)
+    assert (found.state, found.reason) == (JobState.FAILED, "a pod has failed")
+
+
+async def test_pods_without_their_job_are_a_job_at_work() -> None:
+    """Somebody deleted the Job alone: it is found at work, and cancelling it says which pods do not end."""
+    api = FakeApi()
+    await backend(api).launch(job())
+    pod(api, 0, phase="Running")
+    (name,) = api.names("jobs")
+    del api.objects[f"{JOBS}/{name}"]
+    assert await backend(api).running() == [HANDLE]
+    with pytest.raises(UnavailableError, match=rf"job astro_rl does not end; .*{{'{name}-0': 'node-1'}}"):
+        await backend(api).cancel(HANDLE)
+    del api.objects[f"{PODS}/{name}-0"]
+    await backend(api).cancel(HANDLE)
+    assert await backend(api).running() == []
+
+
+async def test_a_job_that_somebody_deletes_says_so() -> None:
+    """It is at work until its pods have ended, and launching it makes no other."""
+    api = FakeApi()
+    uid = await backend(api).launch(job())
+    api.deletes_at_once = False
+    api.delete(f"{JOBS}/{api.names('jobs')[0]}", uid)
+    assert await backend(api).launch(job()) == uid
+    assert (await backend(api).status(HANDLE)).reason == "somebody deletes it; waits for its pods to end"
 
 
 FIRST = terminated(1, "05")
@@ -219,24 +267,16 @@ async def test_a_refusal_ends_the_stage_with_its_words() -> None:
     """Status 2 in a pod is the job's InvalidInputError, as on this machine."""
     api = RefusesAtOnce()
     with pytest.raises(InvalidInputError, match=r"job astro_rl refused its input: sft\.max_tokens: too small"):
-        await run_job(backend(api), job(), 3, told)
+        await run_job(backend(api), job(), 3, Told())
 
 
 async def test_an_api_server_that_leaves_does_not_begin_a_job_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked again how the job stands, and for its last words: one start is one attempt, told once."""
     monkeypatch.setattr("services.trainer.jobs._PAUSE_SECONDS", 0.01)
-    events: list[str | None] = []
-
-    async def tell(event: run_pb2.RunEvent) -> None:
-        events.append(event.WhichOneof("happened"))
-
+    told = Told()
     with pytest.raises(InvalidInputError, match="too small"):
-        await run_job(backend(LeavesAfterTheLaunch()), job(), 3, tell)
-    assert events == ["job_started", "job_ended"]
-
-
-async def told(_event: object) -> None:
-    """Nobody listens."""
+        await run_job(backend(LeavesAfterTheLaunch()), job(), 3, told)
+    assert [row[:3] for row in told.rows] == [("started", 1), ("ended", 1, "refused")]
 
 
 class RefusesAtOnce(FakeApi):

@@ -11,10 +11,10 @@ import pytest
 from pydantic import BaseModel
 
 from retrograde.runtime.errors import InvalidInputError
-from retrograde.v1 import run_pb2
 from services.trainer.jobs import JobFailedError, end_jobs, run_job
 from services.trainer.launch import Job, JobHandle, JobState
 from services.trainer.local_backend import LocalBackend
+from tests.unit.trainer.trainer_fakes import Told, until
 
 HANDLE = JobHandle("run", "arm")
 
@@ -35,21 +35,6 @@ def begun():
     (folder / "partial").rename(folder / f"start-{starts}")
 BODY
 """
-
-
-class Told:
-    """The events of a run, as (what, attempt, outcome, reason)."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[object, ...]] = []
-
-    async def __call__(self, event: run_pb2.RunEvent) -> None:
-        if event.HasField("job_started"):
-            self.rows.append(("started", event.job_started.attempt))
-        else:
-            ended = event.job_ended
-            outcome = run_pb2.JobOutcome.Name(ended.outcome).removeprefix("JOB_OUTCOME_").lower()
-            self.rows.append(("ended", ended.attempt, outcome, ended.reason))
 
 
 @pytest.fixture
@@ -120,15 +105,17 @@ async def test_a_job_that_refuses_its_input_is_not_started_again(
 async def test_a_job_at_work_is_found_and_not_started_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: LocalBackend
 ) -> None:
-    """A stage that is run again while its job works waits for that one, and tells of no second start."""
+    """A stage that is run again while its job works waits for that one, and tells of its start if nobody has."""
     told = Told()
     waiting = job(tmp_path, "begun()\nwhile not (folder / 'go').exists(): time.sleep(0.05)", monkeypatch)
-    await backend.launch(waiting)
+    uid = await backend.launch(waiting)
     pid = await started(tmp_path)
-    await backend.launch(waiting)
+    assert await backend.launch(waiting) == uid
+    work = asyncio.create_task(run_job(backend, waiting, 1, told))
+    await until(lambda: told.rows == [("started", 1)])
     (tmp_path / "go").touch()
-    await run_job(backend, waiting, 1, told)
-    assert told.rows == [("ended", 1, "succeeded", "status 0")]
+    await work
+    assert told.rows == [("started", 1), ("ended", 1, "succeeded", "status 0")]
     assert [int(path.read_text()) for path in tmp_path.glob("start-*")] == [pid]
 
 
@@ -143,8 +130,21 @@ async def test_ending_a_run_ends_its_jobs_alone(
     assert (await backend.running(), told.rows) == ([HANDLE], [])
     await end_jobs(backend, "run", told)
     assert is_gone(pid)
-    assert told.rows == [("ended", 0, "cancelled", "its run ended")]
+    assert told.rows == [("started", 1), ("ended", 1, "cancelled", "its run ended")]
     assert (await backend.status(HANDLE)).state is JobState.FAILED
+
+
+async def test_only_a_start_whose_end_is_known_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: LocalBackend
+) -> None:
+    """One that has ended is left for whoever asks how, until the launch says that it comes after it."""
+    failing = job(tmp_path, "begun(); sys.exit(1)", monkeypatch)
+    uid = await backend.launch(failing)
+    await started(tmp_path)
+    while await backend.running():
+        await asyncio.sleep(0.02)
+    assert (await backend.launch(failing), (await backend.status(HANDLE)).state) == (uid, JobState.FAILED)
+    assert await backend.launch(failing, after=uid) != uid
 
 
 async def test_a_job_that_ignores_its_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

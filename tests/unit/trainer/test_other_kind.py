@@ -15,7 +15,7 @@ from tests.unit.trainer.fake_api import FakeApi
 async def test_a_job_of_the_other_kind_is_followed_to_its_end() -> None:
     """Jobs were chosen, then JobSets: the job at work is found, launching makes no second; once it failed one does."""
     api = FakeApi()
-    await backend(api).launch(job())
+    uid = await backend(api).launch(job())
     pod(api, 0, phase="Running")
     other = backend(api, JOBSET)
     await other.launch(job())
@@ -25,7 +25,7 @@ async def test_a_job_of_the_other_kind_is_followed_to_its_end() -> None:
     api.patch(f"{PODS}/{api.names('pods')[0]}", {"status": terminated(1, "01")})
     found = await other.status(HANDLE)
     assert (found.state, found.reason.endswith("-0: status 1")) == (JobState.FAILED, True)
-    await other.launch(job())
+    await other.launch(job(), after=uid)
     assert (len(api.names("jobsets")), api.names("jobs"), await other.running()) == (1, [], [HANDLE])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +21,44 @@ from tests.unit.search.search_fakes import RECIPE, MemoryStore
 YAML = yaml.safe_dump(RECIPE.model_dump(mode="json"))
 
 
+class Told:
+    """A run's history in memory; `rows` are its jobs' events: (what, attempt), for an end with outcome and reason."""
+
+    def __init__(self) -> None:
+        self.kept: list[run_pb2.RunEvent] = []
+        self.num_checks = 0
+
+    async def tell(self, event: run_pb2.RunEvent) -> None:
+        self.kept.append(event)
+
+    async def events(self) -> list[run_pb2.RunEvent]:
+        return list(self.kept)
+
+    async def check(self) -> None:
+        self.num_checks += 1
+
+    @property
+    def rows(self) -> list[tuple[object, ...]]:
+        return rows_of(self.kept)
+
+
+def rows_of(events: Iterable[run_pb2.RunEvent]) -> list[tuple[object, ...]]:
+    """The jobs' events. Each end has the uid of the start before it, and there is one for each start but the last."""
+    rows: list[tuple[object, ...]] = []
+    open_uid: str | None = None
+    for event in events:
+        if event.HasField("job_started"):
+            assert open_uid is None, "the start before has no end"
+            open_uid = event.job_started.uid
+            rows.append(("started", event.job_started.attempt))
+        elif event.HasField("job_ended"):
+            ended, outcome = event.job_ended, run_pb2.JobOutcome.Name(event.job_ended.outcome)
+            assert ended.uid == open_uid, "the end is that of another start"
+            open_uid = None
+            rows.append(("ended", ended.attempt, outcome.removeprefix("JOB_OUTCOME_").lower(), ended.reason))
+    return rows
+
+
 class Backend:
     """Jobs run until they are cancelled, and end once they `may_end`; `faults` are raised when it is asked for jobs."""
 
@@ -32,12 +70,15 @@ class Backend:
         self.reason = ""
         self.faults: list[Exception] = []
 
-    async def launch(self, job: Job) -> None:
+    async def launch(self, job: Job, after: str = "") -> str:
         if job.handle not in self.at_work:
             self.at_work.append(job.handle)
+        return _uid(job.handle)
 
     async def status(self, handle: JobHandle) -> JobStatus:
-        return JobStatus(JobState.RUNNING if handle in self.at_work else JobState.GONE, self.reason)
+        if handle not in self.at_work:
+            return JobStatus(JobState.GONE)
+        return JobStatus(JobState.RUNNING, self.reason, uid=_uid(handle))
 
     async def tail(self, handle: JobHandle, num_lines: int) -> str:
         return ""
@@ -51,6 +92,10 @@ class Backend:
         if self.faults:
             raise self.faults.pop()
         return list(self.at_work)
+
+
+def _uid(handle: JobHandle) -> str:
+    return f"uid of {handle.name}"
 
 
 class Scripted:
