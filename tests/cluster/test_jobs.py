@@ -26,7 +26,7 @@ from services.trainer.kubernetes.api import KubernetesApi
 from services.trainer.kubernetes.backend import INDEXED, JOBSET, KubernetesBackend, chosen_kind
 from services.trainer.kubernetes.cluster import joined
 from services.trainer.kubernetes.election import Election
-from services.trainer.kubernetes.run_resources import RunResources
+from services.trainer.kubernetes.run_resources import FINALIZER, RunResources
 from services.trainer.kubernetes.settings import LaunchSettings
 from services.trainer.kubernetes.template import checked_template
 from services.trainer.launch import Job, JobHandle, JobState
@@ -131,6 +131,48 @@ async def test_a_job_is_launched_started_again_and_done(backend: KubernetesBacke
         ("ended", 2, "succeeded"),
     ]
     assert await backend.running() == []
+
+
+async def test_what_became_of_a_job_is_told_by_the_next_trainer(backend: KubernetesBackend, lab: str) -> None:
+    """One that failed unseen has its pod's status in the history, one that somebody deleted is unknown: each once."""
+    kubelet, told = Kubelet(backend.api, lab), Told()
+
+    async def until_started(attempt: int) -> None:
+        """By a trainer that is killed once it has told so."""
+        work = asyncio.create_task(run_job(backend, job(), 9, told))
+
+        async def is_told() -> bool:
+            return told.rows[-1:] == [("started", attempt)]
+
+        await until(is_told)
+        work.cancel()
+        await asyncio.wait({work})
+
+    async def has_failed() -> bool:
+        return await state(backend) is JobState.FAILED
+
+    await until_started(1)
+    await kubelet.ends({"1": 7})
+    await until(has_failed)
+    await until_started(2)
+    await asyncio.to_thread(backend.api.delete, *_found(backend, lab))
+    await until(lambda: _is_gone(backend))
+    await until_started(3)
+    assert [(row[2], str(row[3]).partition(": ")[2]) for row in told.rows if row[0] == "ended"] == [
+        ("failed", "status 7"),
+        ("unknown", "somebody deleted it, or it was kept no longer"),
+    ]
+
+
+def _found(backend: KubernetesBackend, namespace: str) -> tuple[str, str]:
+    """(path, uid) of the only Job."""
+    path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+    (found,) = backend.api.get(path)["items"]
+    return f"{path}/{found['metadata']['name']}", found["metadata"]["uid"]
+
+
+async def _is_gone(backend: KubernetesBackend) -> bool:
+    return await state(backend) is JobState.GONE
 
 
 async def test_pods_meet_under_the_name_their_service_gives(backend: KubernetesBackend, lab: str) -> None:
@@ -323,7 +365,10 @@ def run_yaml(name: str, recipe: str) -> str:
 async def test_a_run_is_applied_watched_and_deleted_with_kubectl(
     control_plane: Cluster, api: KubernetesApi, lab: str
 ) -> None:
-    """`kubectl get runs` has state, stage and progress; deleting it cancels the run and takes it away."""
+    """`kubectl get runs` has state, stage and progress; deleting it cancels the run and takes it away.
+
+    Deleted in the foreground, as some tools do: the garbage collector holds it too, and lets it go before us.
+    """
     trainer = Trainer()
 
     async def kubectl(*arguments: str, given: str = "") -> str:
@@ -338,7 +383,17 @@ async def test_a_run_is_applied_watched_and_deleted_with_kubectl(
         await until(is_at_work)
         head, row = (line.split() for line in (await kubectl("get", "runs")).splitlines())
         assert (head, row[:3]) == (["NAME", "STATE", "STAGE", "PROGRESS", "AGE"], ["countdown", "Running", "one"])
-        await kubectl("delete", "run", "countdown", "--timeout=120s")
+        await trainer.backend.launch(Job("countdown", "arm", "module", Config(), 1))
+        trainer.backend.may_end.clear()
+        deleting = asyncio.create_task(kubectl("delete", "run", "countdown", "--cascade=foreground", "--timeout=120s"))
+
+        async def is_ours_alone() -> bool:
+            metadata = json.loads(await kubectl("get", "run", "countdown", "-ojson"))["metadata"]
+            return "deletionTimestamp" in metadata and metadata["finalizers"] == [FINALIZER]
+
+        await until(is_ours_alone)
+        trainer.backend.may_end.set()
+        await deleting
         assert (await controller.record("countdown")).run.state == run_pb2.RUN_STATE_CANCELLED
 
 

@@ -165,7 +165,7 @@ class KubernetesBackend:
         try:
             return self.api.get(path)
         except NotFoundError as error:
-            raise UnavailableError(f"{path}: went while it was made; it is made again") from error
+            raise UnavailableError(f"{path}: is taken and yet not there; it is made again") from error
 
     async def _delete(self, kind: Kind, handle: JobHandle, job: Object) -> None:
         """Returns when the job's pods have ended. Raises UnavailableError naming one that does not."""

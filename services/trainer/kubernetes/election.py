@@ -52,7 +52,7 @@ class Election:
     async def won(self, drain: asyncio.Event) -> AsyncIterator[bool]:
         """Waits until this trainer leads, and hands the lease on at the end of the block; False: drained before."""
         with self._thread:
-            await self._label()
+            await self._label(drain)
             while not await self._try():
                 if drain.is_set():
                     yield False
@@ -60,7 +60,7 @@ class Election:
                 await self.sleep(self.seconds / _RENEWALS)
             renewing = asyncio.create_task(self._renew())
             try:
-                await self._label()
+                await self._label(drain)
                 _log.info("leads", lease=self.lease, identity=self.identity)
                 yield True
             finally:
@@ -122,12 +122,12 @@ class Election:
             if found["spec"].get("holderIdentity") == self.identity:
                 await self._thread.run(self.api.replace, self._path, self._body(found, ""))
 
-    async def _label(self) -> None:
-        """Tells the Service where the leader is, if it asks."""
+    async def _label(self, drain: asyncio.Event) -> None:
+        """Tells the Service where the leader is, if it asks; until drain."""
         path = f"/api/v1/namespaces/{self.namespace}/pods/{self.pod}"
         labels = {"metadata": {"labels": {LEADER: "true" if self.leads else "false"}}}
         is_told = not self.pod
-        while not is_told:
+        while not (is_told or drain.is_set()):
             try:
                 await self._thread.run(self.api.patch, path, labels)
                 is_told = True

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from retrograde.recipe.recipe import RecipeError, parse_recipe
@@ -115,24 +115,24 @@ class RunResources:
         """Creates the run, unless that was done before: one that failed or was cancelled since stays so."""
         name = resource["metadata"]["name"]
         if "recipeHash" not in resource.get("status", {}):
-            await self._hold(resource, [*_others(resource), FINALIZER])
+            await self._hold(resource)
             try:
                 created = await self.controller.create(name, resource["spec"]["recipe"], by=self._by(name))
             except (InvalidInputError, ConflictError) as error:
                 await self._tell(name, {"state": "Refused", "message": str(error)})
-                await self._hold(resource, _others(resource))
+                await self._let_go(resource)
                 return
             resource.setdefault("status", {})["recipeHash"] = created.recipe_hash  # whatever fails now
         record = await self.controller.record(name)
         if record.run.state not in ENDED:  # it may have gone on since the resource was let go
-            await self._hold(resource, [*_others(resource), FINALIZER])
+            await self._hold(resource)
         told = resource.get("status", {})
         async for run in record.watch(drain):
             status = status_of(run)
             if _given(status) != told:
                 await self._tell(name, status)
                 told = _given(status)
-        await self._hold(resource, _others(resource))
+        await self._let_go(resource)
 
     async def _cancel(self, resource: Object) -> None:
         """Ends the run of this name and recipe; another recipe's goes on."""
@@ -145,11 +145,40 @@ class RunResources:
             record = await self.controller.record(name)
             if record.run.recipe_hash == _recipe_hash(resource):
                 await self.controller.cancel(name, by=self._by(name))
-        await self._hold(resource, _others(resource))
+        await self._let_go(resource)
 
-    async def _hold(self, resource: Object, finalizers: list[str]) -> None:
-        path = f"{self._runs}/{resource['metadata']['name']}"
-        await in_thread(self.api.patch, path, {"metadata": {"finalizers": finalizers}})
+    async def _hold(self, resource: Object) -> None:
+        """It stays, deleted or not, until it is let go. Raises NotFoundError when it is gone."""
+        await self._change_finalizers(resource, lambda others: [*others, FINALIZER])
+
+    async def _let_go(self, resource: Object) -> None:
+        with contextlib.suppress(NotFoundError):
+            await self._change_finalizers(resource, lambda others: others)
+
+    async def _change_finalizers(self, resource: Object, change: Callable[[list[str]], list[str]]) -> None:
+        """Of the finalizers that there are now: others take theirs away while a run ends, and must not find them again.
+
+        Raises NotFoundError.
+        """
+        while True:
+            now = (await self._as_it_is(resource))["metadata"]
+            finalizers = change([each for each in now.get("finalizers", ()) if each != FINALIZER])
+            if finalizers == now.get("finalizers", []):
+                return
+            path = f"{self._runs}/{now['name']}"
+            changed = {"metadata": {"finalizers": finalizers, "resourceVersion": now["resourceVersion"]}}
+            with contextlib.suppress(ConflictError):  # it changed meanwhile
+                await in_thread(self.api.patch, path, changed)
+                return
+
+    async def _as_it_is(self, resource: Object) -> Object:
+        """Listed, for which there is a right. Raises NotFoundError when it is gone, or another has its name."""
+        name, uid = resource["metadata"]["name"], resource["metadata"]["uid"]
+        listed = await in_thread(self.api.get, self._runs, fieldSelector=f"metadata.name={name}")
+        for each in listed["items"]:
+            if each["metadata"]["uid"] == uid:
+                return dict(each)
+        raise NotFoundError(f"Run resource {name}: somebody took it away")
 
     async def _tell(self, name: str, status: Object) -> None:
         await in_thread(self.api.patch, f"{self._runs}/{name}/status", {"status": status})
@@ -194,8 +223,3 @@ def _recipe_hash(resource: Object) -> str:
         return parse_recipe(resource["spec"]["recipe"]).hash
     except RecipeError:
         return ""
-
-
-def _others(resource: Object) -> list[str]:
-    """Its finalizers but ours."""
-    return [each for each in resource["metadata"].get("finalizers", ()) if each != FINALIZER]

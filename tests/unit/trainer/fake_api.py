@@ -8,7 +8,7 @@ import queue
 from collections.abc import Iterator
 from typing import Any
 
-from retrograde.runtime.errors import ConflictError, NotFoundError, RetrogradeError
+from retrograde.runtime.errors import ConflictError, InvalidInputError, NotFoundError, RetrogradeError
 from services.trainer.kubernetes.access import Access
 from services.trainer.kubernetes.api import ForbiddenError
 
@@ -44,6 +44,8 @@ class FakeApi:
         items = [each for key, each in self.objects.items() if key.rpartition("/")[0] == path]
         if not items and path.rpartition("/")[2] not in {"jobs", "jobsets", "pods", "runs"}:
             raise NotFoundError(path)
+        name = query.get("fieldSelector", "").removeprefix("metadata.name=")
+        items = [each for each in items if name in {"", each["metadata"]["name"]}]
         wanted = dict(each.split("=") for each in query.get("labelSelector", "").split(",") if each)
         found = [each for each in items if wanted.items() <= each["metadata"].get("labels", {}).items()]
         return {"items": copy.deepcopy(found), "metadata": {"resourceVersion": str(next(self._numbers))}}
@@ -74,6 +76,7 @@ class FakeApi:
         key = path.removesuffix("/status")
         if key not in self.objects:
             raise NotFoundError(path)
+        _check(self.objects[key]["metadata"], body.get("metadata", {}))
         _merge(self.objects[key], body)
         self._changed(key)
         self._take_away(key)
@@ -134,6 +137,14 @@ class FakeApi:
         for other, thing in list(self.objects.items()):
             if any(owner["uid"] == metadata["uid"] for owner in thing["metadata"].get("ownerReferences", ())):
                 del self.objects[other]
+
+
+def _check(now: Object, changed: Object) -> None:
+    """What the server refuses: a change of another version, and a new finalizer for what is being deleted."""
+    if changed.get("resourceVersion", now["resourceVersion"]) != now["resourceVersion"]:
+        raise ConflictError("the object has been modified")
+    if "deletionTimestamp" in now and not set(changed.get("finalizers", ())) <= set(now.get("finalizers", ())):
+        raise InvalidInputError("no new finalizers can be added if the object is being deleted")
 
 
 def _merge(target: Object, patch: Object) -> None:

@@ -111,7 +111,7 @@ async def test_a_name_that_is_freed_while_its_job_is_made_is_waited_for() -> Non
     """A ConfigMap of an earlier Job is there when ours is made, and gone when it is looked at: no run fails for it."""
     api = FakeApi()
     api.faults["create"] = [ConflictError("configmaps")]
-    with pytest.raises(UnavailableError, match="went while it was made"):
+    with pytest.raises(UnavailableError, match="is taken and yet not there"):
         await backend(api).launch(job())
     await backend(api).launch(job())
     assert counts(api) == (1, 1, 1)

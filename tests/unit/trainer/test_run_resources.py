@@ -19,6 +19,8 @@ from services.trainer.controller import Controller
 from services.trainer.kubernetes import run_resources
 from services.trainer.kubernetes.api import ExpiredError, KubernetesApi
 from services.trainer.kubernetes.run_resources import FINALIZER, RunResources, status_of
+from services.trainer.launch import Job
+from tests.unit.search.search_fakes import RECIPE
 from tests.unit.trainer.fake_api import FakeApi, Object
 from tests.unit.trainer.trainer_fakes import YAML, Trainer, until
 
@@ -91,6 +93,42 @@ async def test_a_deleted_run_is_cancelled() -> None:
         api.delete(f"{RUNS}/lab-1", resource(api, "lab-1")["metadata"]["uid"])
         await until(lambda: f"{RUNS}/lab-1" not in api.objects)
         assert (await controller.record("lab-1")).run.state == run_pb2.RUN_STATE_CANCELLED
+
+
+async def test_a_resource_goes_although_others_held_it_too() -> None:
+    """Deleted in the foreground the server holds it for a moment itself: that is not put back, so it goes."""
+    trainer, api = Trainer(), FakeApi()
+    async with trainer.life() as controller, carried_out(api, controller):
+        apply(api, "lab-1")
+        await until(is_so(lambda: state(api, "lab-1") == "Running"))
+        await trainer.backend.launch(Job("lab-1", "arm", "module", RECIPE, 1))
+        trainer.backend.may_end.clear()
+        api.patch(f"{RUNS}/lab-1", {"metadata": {"finalizers": [FINALIZER, "foregroundDeletion"]}})
+        api.delete(f"{RUNS}/lab-1", resource(api, "lab-1")["metadata"]["uid"])
+        await until(lambda: bool(trainer.backend.ending))
+        api.patch(f"{RUNS}/lab-1", {"metadata": {"finalizers": [FINALIZER]}})
+        trainer.backend.may_end.set()
+        await until(lambda: f"{RUNS}/lab-1" not in api.objects)
+
+
+async def test_finalizers_of_others_that_come_meanwhile_stay() -> None:
+    """Between our look and our change somebody else holds the resource as well: both do."""
+    trainer, api = Trainer(), Meanwhile()
+    async with trainer.life() as controller, carried_out(api, controller):
+        apply(api, "lab-1")
+        await until(is_so(lambda: finalizers(api, "lab-1") == ["somebody/else", FINALIZER]))
+
+
+class Meanwhile(FakeApi):
+    """Somebody is quicker than the first change."""
+
+    is_quick = True
+
+    def patch(self, path: str, body: Object) -> Object:
+        if self.is_quick:
+            self.is_quick = False
+            super().patch(path, {"metadata": {"finalizers": ["somebody/else"]}})
+        return super().patch(path, body)
 
 
 @pytest.mark.parametrize("is_told", [True, False], ids=["status told", "status not told yet"])
