@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from retrograde.runtime.adapters import kafka_broker, kafka_client, open_broker
+from retrograde.runtime.adapters import kafka_broker, kafka_client, kafka_consumer, open_broker
 from retrograde.runtime.errors import FencedError, UnavailableError
 
 if TYPE_CHECKING:
@@ -67,12 +67,16 @@ def read_until(broker: Broker, wanted: set[bytes]) -> set[bytes]:
 
 
 @pytest.mark.parametrize("down", ["kill", "freeze"])
-def test_every_call_ends_while_the_broker_is_away(own_kafka: KafkaServer, broker: Broker, down: str) -> None:
+def test_every_call_ends_while_the_broker_is_away(
+    own_kafka: KafkaServer, broker: Broker, down: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed or frozen: publish, commit, lag, consumer and close raise UnavailableError or return, and none hangs."""
     broker.publish(TOPIC, "k", b"1")
     with contextlib.closing(broker.consumer(TOPIC, "g")) as consumer:
         (message,) = consumer.poll(60)
         getattr(own_kafka, down)()
+        monkeypatch.setattr(kafka_client, "BOOTSTRAP_SECONDS", 2.0)
+        monkeypatch.setattr(kafka_consumer, "_COMMIT_SECONDS", 2.0)
         calls: list[Callable[[], object]] = [
             lambda: broker.publish(TOPIC, "k", b"2"),
             lambda: consumer.commit(message),
@@ -163,8 +167,8 @@ def test_a_long_outage_leaves_neither_memory_nor_threads_behind(
     """Forty publishes of half a megabyte and forty joins fail: no thread is left, and no more than 8 MiB."""
     broker.publish(TOPIC, "k", b"1")
     own_kafka.kill()
-    monkeypatch.setattr(kafka_broker, "PUBLISH_SECONDS", 0.2)
-    monkeypatch.setattr(kafka_client, "BOOTSTRAP_SECONDS", 0.2)
+    monkeypatch.setattr(kafka_broker, "PUBLISH_SECONDS", 0.1)
+    monkeypatch.setattr(kafka_client, "BOOTSTRAP_SECONDS", 0.1)
 
     def fail(count: int) -> None:
         for _ in range(count):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from retrograde.cli.backends import opened_store
 from retrograde.cli.servers.obtain import kafka_libs, minio_binary
 from retrograde.runtime.adapters import open_store
+from retrograde.runtime.objects import ObjectStore
 from tests.servers import need
 
 pytestmark = [pytest.mark.engine, pytest.mark.kafka, pytest.mark.minio, pytest.mark.timeout(900)]
@@ -20,11 +23,28 @@ RECIPE = Path(__file__).parent / "on_servers.yaml"
 DATA_SETS = ("datasets/direct.jsonl", "datasets/astro.jsonl")
 
 
+def command(out: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "retrograde.cli", "run", str(RECIPE), "--out", str(out), *options]
+
+
 def run(out: Path, *options: str) -> Path:
-    command = [sys.executable, "-m", "retrograde.cli", "run", str(RECIPE), "--out", str(out), *options]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    result = subprocess.run(command(out, *options), capture_output=True, text=True, check=False, timeout=600)
     assert result.returncode == 0, result.stdout + result.stderr
     return out
+
+
+def run_until(out: Path, store: ObjectStore, keys: list[str]) -> None:
+    """Interrupts the run once it has stored these: what it would go on to do is not asked about."""
+    console = out.with_name("console.log")
+    with console.open("wb") as said, subprocess.Popen(command(out), stdout=said, stderr=said) as process:
+        try:
+            end = time.monotonic() + 600
+            while not all(store.exists(key) for key in keys):
+                assert process.poll() is None, console.read_text()
+                assert time.monotonic() < end, console.read_text()
+                time.sleep(0.2)
+        finally:
+            process.send_signal(signal.SIGINT)
 
 
 def prefix_of(out: Path) -> str:
@@ -63,6 +83,6 @@ def test_the_embedded_run_makes_the_same_data_set_of_the_same_trees(out: Path, t
         files = open_store(f"file://{embedded / 'store'}")
         for key in servers.list(f"{prefix}/trees/"):
             files.put(key, servers.get(key))
-        run(embedded)
+        run_until(embedded, files, [f"{prefix}/{name}" for name in DATA_SETS])
         for name in DATA_SETS:
             assert files.get(f"{prefix}/{name}") == servers.get(f"{prefix}/{name}")
