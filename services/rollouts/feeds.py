@@ -87,6 +87,7 @@ class Feeds:
         problems = read_problems(self.store, prompts_key)
         ledger = Ledger(self.store, name, Tickets(len(problems), settings.num_epochs))
         ledger.replay()
+        ledger.begin_life()
         sampler = Sampler(name, settings, self.policy, self.verifier, self.slots)
         return Feed(name, problems, settings, Journal(ledger), sampler, self.kept, self.drain)
 
