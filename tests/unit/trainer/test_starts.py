@@ -183,7 +183,7 @@ async def test_a_trainer_that_another_has_replaced_starts_nothing() -> None:
 
     api = FakeApi()
     with pytest.raises(FencedError):
-        await run_job(backend(api), job(), 3, Fenced())
+        await asyncio.wait_for(run_job(backend(api), job(), 3, Fenced()), 60)
     assert api.objects == {}
 
 
