@@ -6,6 +6,7 @@ checkpoint -> engine (a child process) -> PolicyServer (gate, versions, swaps) -
 from __future__ import annotations
 
 import asyncio
+import gc
 
 from retrograde.runtime.process import Process
 from retrograde.runtime.settings import load_settings
@@ -46,6 +47,7 @@ async def run(settings: InferenceSettings) -> None:
 def main() -> None:
     """Reads the settings and serves."""
     asyncio.run(run(load_settings(InferenceSettings)))
+    gc.freeze()  # else the interpreter's end looks for garbage in all of vLLM and torch, for seconds
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A run goes on while its servers are frozen and killed, its connections cut, its clocks wrong, its store full.
 
 One run goes through all outages of Kafka and MinIO, one after the other; in another the clocks are wrong and the disk
-fills up. Each outage lasts six seconds, two sessions of a member, or RETROGRADE_CHAOS_SECONDS. `pytest -s` shows the
+fills up. Each outage lasts four seconds, two sessions of a member, or RETROGRADE_CHAOS_SECONDS. `pytest -s` shows the
 figures.
 """
 
@@ -26,7 +26,7 @@ from tests.chaos.crew import Crew, rows_of, scripted_engine
 from tests.proxy import Proxy
 from tests.servers import need
 
-SECONDS = float(os.environ.get("RETROGRADE_CHAOS_SECONDS", "6"))
+SECONDS = float(os.environ.get("RETROGRADE_CHAOS_SECONDS", "4"))
 CALL_SECONDS = 0.2
 NUM_CUTS = 12
 RECOVERED_SECONDS = 60.0  # ours measured: below three; a busy machine is given time
@@ -100,7 +100,7 @@ def disturbed(runs: Path, calm: Crew, servers: tuple[KafkaServer, MinioServer]) 
     with scripted_engine(folder, CALL_SECONDS) as engine, Proxy(minio.ports[0]) as proxy:
         url, here = minio.url("disturbed"), minio.endpoint
         there = here.replace(str(minio.ports[0]), str(proxy.port))
-        crew = Crew(folder, f"{kafka.url}?session_seconds=3", url.replace(here, there), engine, calm.num_problems, url)
+        crew = Crew(folder, f"{kafka.url}?session_seconds=2", url.replace(here, there), engine, calm.num_problems, url)
         try:
             crew.begin()
             yield _disturb(Weather(crew, kafka, minio, proxy))
