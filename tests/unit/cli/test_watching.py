@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from retrograde.cli.app import app
+from retrograde.cli.__main__ import app
 from retrograde.cli.door import Door
 from retrograde.cli.found_run import existing_file
 from retrograde.cli.run_folder import RunFolder
