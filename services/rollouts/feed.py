@@ -19,19 +19,16 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Seque
 from dataclasses import dataclass, field
 from typing import Any
 
-from retrograde.core import rollout
-from retrograde.core.problem import Problem
 from retrograde.runtime.errors import FencedError, UnavailableError
 from retrograde.runtime.logs import get_logger
 from services.rollouts.delivery import Delivery, batches
-from services.rollouts.fruitless import fruitless, rests
 from services.rollouts.journal import Event, Journal, lease_event
 from services.rollouts.kept import Kept
+from services.rollouts.making import Maker
 from services.rollouts.metrics import GROUPS, observe
 from services.rollouts.pulls import Pull, share
-from services.rollouts.sampling import Sampler, right_share
 from services.rollouts.settings import FeedSettings
-from services.rollouts.tickets import Ticket, Tickets, prompt_order
+from services.rollouts.tickets import Ticket, Tickets
 
 log = get_logger(__name__)
 _GROUPS_PER_LEASE = 128
@@ -43,10 +40,9 @@ class Feed:
     """One named feed. Everything but the store's calls happens on one event loop."""
 
     name: str
-    problems: Sequence[Problem]
     settings: FeedSettings
     journal: Journal
-    sampler: Sampler
+    maker: Maker
     kept: Kept
     drain: asyncio.Event
     clock: Callable[[], float] = time.time
@@ -58,8 +54,6 @@ class Feed:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _sessions: Counter[str] = field(default_factory=Counter)
     _may_run_ahead: bool = False
-    _fruitless_in_a_row: Counter[str] = field(default_factory=Counter)
-    _newest_version: int = 0
 
     @property
     def tickets(self) -> Tickets:
@@ -91,8 +85,12 @@ class Feed:
                     leasing = self._begin_lease(pull, self._its_share(pull))
                 for batch in batches(groups, pull.max_message_bytes):
                     self._check_session(pull)
+                    now = self.clock()
+                    held = [group for group in batch if self.tickets.is_held_as(group.lease_id, now)]
                     pull.leased.difference_update(group.lease_id for group in batch)
-                    yield batch
+                    pull.num_groups += len(batch) - len(held)  # others lapsed before this reader took them
+                    if held:
+                        yield held
         finally:
             if leasing:
                 await asyncio.gather(leasing, return_exceptions=True)
@@ -120,7 +118,7 @@ class Feed:
             is_new = policy_version not in self.tickets.versions
             return [{"event": "policy", "version": policy_version}] if is_new else []
 
-        self._newest_version = max(self._newest_version, policy_version)
+        self.maker.newest_version = max(self.maker.newest_version, policy_version)
         await self._record(event)
         self._set_stale_aside(0)
         self._refill()
@@ -160,12 +158,13 @@ class Feed:
             raise UnavailableError(f"feed: {self.name!r} begins nothing more, this process is draining; pull again")
         wanted = pull.min_policy_version
         below = [ticket for ticket, group in self.ready.items() if group.policy_version < wanted]
-        if below and self._newest_version < wanted:
+        if below and self.maker.newest_version < wanted:
             if not self.sampling:  # one is sampled again, to tell what is served by now; others want the rest
                 observe(self.ready.pop(below[0]).lengths, "stale")
                 self.sampling.add(below[0])
                 self._spawn(self._fill(below[0]))
-            raise UnavailableError(f"policy {self._newest_version} is served; {wanted} was asked for; publish it first")
+            served = self.maker.newest_version
+            raise UnavailableError(f"policy {served} is served; {wanted} was asked for; publish it first")
         return self._set_stale_aside(wanted)
 
     def _check_session(self, pull: Pull) -> None:
@@ -189,14 +188,17 @@ class Feed:
         return asyncio.create_task(self._lease(pull, groups)) if groups else None
 
     async def _lease(self, pull: Pull, groups: Sequence[Delivery]) -> list[Delivery]:
-        """Makes the leases durable; leaves out what an earlier holder has acknowledged meanwhile."""
+        """Makes the leases durable; leaves out what was acknowledged, or has become stale, since it was claimed."""
         leased: list[Delivery] = []
+        stale: list[Delivery] = []
 
         def event() -> list[Event]:
             self._check_session(pull)
-            leased.extend(group for group in groups if not self.tickets.is_done(group.ticket))
+            for group in groups:
+                if not self.tickets.is_done(group.ticket):
+                    (stale if self._is_stale(group) else leased).append(group)
             leases = {group.lease_id: group.id for group in leased}
-            return [lease_event(pull.consumer, self.clock() + self.settings.lease_seconds, leases)]
+            return [lease_event(pull.consumer, self.clock() + self.settings.lease_seconds, leases)] if leases else []
 
         try:
             await self._record(event)
@@ -206,6 +208,9 @@ class Feed:
                     pull.leased.add(group.lease_id)
                     del pull.claimed[group.lease_id]
                     self.kept.put(self.name, group)
+        for group in stale:
+            del pull.claimed[group.lease_id]
+            self._set_aside(group)
         for group in leased:
             observe(group.lengths, "delivered")
         return leased
@@ -231,7 +236,7 @@ class Feed:
         if not self._may_run_ahead or self.drain.is_set():
             return
         wanted = self.settings.num_ahead + sum(map(self._room, self.line)) - len(self.ready) - len(self.sampling)
-        places = self.sampler.slots.num_slots - len(self.sampling)
+        places = self.maker.most_at_once - len(self.sampling)
         for ticket in self.tickets.take(max(0, min(wanted, places)), self.clock()):
             if group := self.kept.pop(self.name, ticket):
                 self.ready[ticket] = group.again()
@@ -242,11 +247,9 @@ class Feed:
     async def _fill(self, ticket: Ticket) -> None:
         """From a ticket to a ready group, or to a dropped one; when it fails the ticket is free again."""
         try:
-            prompt = self._prompt(ticket)
-            if rests(self.tickets.rates.get(prompt), ticket.epoch, self.settings):
-                await self._drop(ticket, "resting")
-            else:
-                await self._keep_or_drop(ticket, await self.sampler.group(ticket, self.problems[prompt]))
+            group = await self.maker.group(ticket)
+            if group and not self.tickets.is_done(ticket):
+                self.ready[ticket] = group
         except Exception as error:  # noqa: BLE001 - whoever pulls is told
             self._fail(error)
         finally:
@@ -256,63 +259,35 @@ class Feed:
             self._refill()
             self._notify()
 
-    async def _keep_or_drop(self, ticket: Ticket, sampled: rollout.RolloutGroup | None) -> None:
-        if sampled is None:
-            await self._drop_fruitless(ticket, "ungraded")
-            return
-        self._fruitless_in_a_row["ungraded"] = 0
-        group = Delivery.of(ticket, sampled)
-        self._newest_version = max(self._newest_version, group.policy_version)
-        if self.settings.pass_rate_band:
-            self.journal.note_rate(ticket.epoch, self._prompt(ticket), right_share(sampled))
-        if self.settings.drop_equal_groups and len({sample.reward for sample in sampled.samples}) == 1:
-            observe(group.lengths, "equal")
-            await self._drop_fruitless(ticket, "equal")
-        elif not self.tickets.is_done(ticket):
-            self._fruitless_in_a_row["equal"] = 0
-            self.ready[ticket] = group
-
-    async def _drop_fruitless(self, ticket: Ticket, reason: str) -> None:
-        """Raises what is wrong when nothing else has come for long; counting begins again then."""
-        await self._drop(ticket, reason)
-        self._fruitless_in_a_row[reason] += 1
-        if error := fruitless(reason, self._fruitless_in_a_row[reason], len(self.problems)):
-            self._fruitless_in_a_row[reason] = 0
-            raise error
-
-    def _prompt(self, ticket: Ticket) -> int:
-        return prompt_order(len(self.problems), self.settings.seed, ticket.epoch)[ticket.position]
-
     def _set_stale_aside(self, min_policy_version: int) -> int:
         """Takes out what is ready and too old, by the feed's lag or a pull's version; returns how many."""
-        aside = [ticket for ticket, group in self.ready.items() if self._is_stale(group, min_policy_version)]
-        self._set_aside(aside)
+        aside = [group for group in self.ready.values() if self._is_stale(group, min_policy_version)]
+        for group in aside:
+            del self.ready[group.ticket]
+            self._set_aside(group)
         return len(aside)
 
-    def _set_aside(self, tickets: Sequence[Ticket]) -> None:
-        for ticket in tickets:
-            group = self.ready.pop(ticket)
-            observe(group.lengths, "stale")
-            if self.settings.stale == "drop" and self._is_stale(group):
-                self._spawn(self._drop(ticket, "stale"))
-            else:
-                self.tickets.give_back(ticket)
+    def _set_aside(self, group: Delivery) -> None:
+        observe(group.lengths, "stale")
+        if self.settings.stale == "drop" and self._is_stale(group):
+            self._spawn(self._drop_stale(group.ticket))
+        else:
+            self.tickets.give_back(group.ticket)
 
     def _is_stale(self, group: Delivery, min_policy_version: int = 0) -> bool:
         most = None if self.settings.stale == "deliver" else self.settings.max_policy_lag
         is_late = most is not None and self.tickets.lag(group.policy_version) > most
         return is_late or group.policy_version < min_policy_version
 
-    async def _drop(self, ticket: Ticket, reason: str) -> None:
+    async def _drop_stale(self, ticket: Ticket) -> None:
         """The prompt counts as used; where that could not be stored it is free again."""
         try:
-            await self.journal.drop(ticket, reason)
+            await self.journal.drop(ticket, "stale")
         except Exception as error:  # noqa: BLE001 - whoever pulls is told
             self._fail(error)
         finally:
             self.tickets.give_back(ticket)
             self._notify()
-        self._forget([ticket])
 
     async def _record(self, events: Callable[[], list[Event]]) -> None:
         try:

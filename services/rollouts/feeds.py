@@ -17,6 +17,7 @@ from services.rollouts.feed import Feed
 from services.rollouts.journal import Journal
 from services.rollouts.kept import Kept
 from services.rollouts.ledger import Ledger
+from services.rollouts.making import Maker
 from services.rollouts.sampling import Sampler
 from services.rollouts.settings import FeedSettings
 from services.rollouts.slots import Slots
@@ -88,8 +89,9 @@ class Feeds:
         ledger = Ledger(self.store, name, Tickets(len(problems), settings.num_epochs))
         ledger.replay()
         ledger.begin_life()
-        sampler = Sampler(name, settings, self.policy, self.verifier, self.slots)
-        return Feed(name, problems, settings, Journal(ledger), sampler, self.kept, self.drain)
+        journal, sampler = Journal(ledger), Sampler(name, settings, self.policy, self.verifier, self.slots)
+        maker = Maker(problems, settings, journal, sampler)
+        return Feed(name, settings, journal, maker, self.kept, self.drain)
 
 
 def read_problems(store: ObjectStore, key: str) -> list[Problem]:

@@ -40,7 +40,7 @@ class RolloutsServicer(RolloutsServiceServicer):
         feed = await self._feeds.open(request.feed, request.prompts_key, settings, request.consumer, request.lease_ids)
         model = await self._inference.get_model()
         return pb.OpenFeedResponse(
-            num_prompts=len(feed.problems),
+            num_prompts=len(feed.maker.problems),
             num_acknowledged=feed.tickets.num_acknowledged,
             policy_version=model.policy_version,
         )

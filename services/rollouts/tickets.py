@@ -145,6 +145,11 @@ class Tickets:
             return None
         raise NotFoundError(f"lease_ids: {lease_id!r} has lapsed or was never given; pull the group again")
 
+    def is_held_as(self, lease_id: str, now: float) -> bool:
+        """Whether that lease is the last one of its ticket and has not lapsed."""
+        lease = self.leases.get(_ticket_of(lease_id))
+        return lease is not None and lease.id == lease_id and now < lease.lapses_at
+
     def is_leased_as(self, lease_id: str) -> bool:
         """Whether that lease is the last one of its ticket."""
         lease = self.leases.get(_ticket_of(lease_id))
@@ -203,6 +208,8 @@ class Tickets:
 
     def _lease(self, ticket: Ticket, lease: Lease) -> None:
         self._seen(ticket)
+        if self.is_done(ticket):  # by a change that was told as failed, and stored all the same
+            return
         earlier = self.leases.get(ticket)
         if earlier:
             self._held[earlier.consumer].discard(ticket)

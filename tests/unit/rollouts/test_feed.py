@@ -87,7 +87,7 @@ async def test_any_character_may_stand_in_a_statement(tmp_path: Path) -> None:
     async with service(tmp_path, verifier=ScriptedVerifier(MIXED)) as feeds:
         feeds.store.put("raw.jsonl", json.dumps(asdict(problem), ensure_ascii=False).encode() + b"\n\n")
         feed = await feeds.open("f", "raw.jsonl", SETTINGS)
-    assert feed.problems == [problem]
+    assert feed.maker.problems == [problem]
 
 
 async def test_closing_begins_nothing(tmp_path: Path) -> None:
@@ -199,4 +199,4 @@ async def test_a_wrong_prompts_key_takes_no_name(tmp_path: Path, wrong: bytes | 
             feeds.store.put("prompts.jsnl", wrong)
         with pytest.raises((NotFoundError, InvalidInputError), match=r"prompts\.jsnl"):
             await feeds.open("f", "prompts.jsnl", SETTINGS)
-        assert (await feeds.open("f", "prompts.jsonl", SETTINGS)).problems == PROBLEMS
+        assert (await feeds.open("f", "prompts.jsonl", SETTINGS)).maker.problems == PROBLEMS

@@ -42,6 +42,17 @@ async def three_leased(
         await stream.aclose()
 
 
+async def test_what_lapsed_before_it_was_read_is_not_sent(tmp_path: Path) -> None:
+    """`a` reads on after its leases have lapsed and `b` has the groups: it gets others, as many as it asked for."""
+    policy, clock = ScriptedPolicy(), Clock()
+    async with three_leased(tmp_path, policy, clock) as (feed, stream):
+        clock.now += 100.0
+        others = await pulled(feed, 3, consumer="b")
+        later = [group async for batch in stream for group in batch]
+        assert len(later) == 2
+        assert not {group.id for group in later} & {group.id for group in others}
+
+
 @pytest.mark.parametrize("end", ["lapse", "session"])
 async def test_what_another_is_being_given_is_not_given_back(tmp_path: Path, end: Literal["lapse", "session"]) -> None:
     """`a` breaks off after its leases have ended and `b` waits for the same groups: `c` gets others."""

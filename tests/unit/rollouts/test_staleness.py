@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ from prometheus_client import REGISTRY
 from retrograde.core.policy import Generation, Prompt, Sampling
 from retrograde.runtime.errors import UnavailableError
 from services.rollouts.feed import Feed
+from services.rollouts.pulls import Pull
 from services.rollouts.settings import FeedSettings
 from tests.unit.rollouts.rollouts_fakes import ScriptedPolicy, leases, pulled, service, until
 
@@ -65,6 +67,31 @@ async def test_stale_groups_are_delivered_where_the_trainer_corrects_for_them(tm
         feed = await feeds.open("f", "prompts.jsonl", settings("deliver"))
         await two_versions_late(feed, policy)
         assert [group.policy_version for group in await pulled(feed, 4)] == [3] * 4
+
+
+@pytest.mark.parametrize(("stale", "dropped"), [("regenerate", {}), ("drop", {"stale": 1})])
+async def test_a_group_that_grows_stale_as_it_is_leased_is_not_delivered(
+    tmp_path: Path, stale: Literal["regenerate", "drop"], dropped: dict[str, int]
+) -> None:
+    """It was claimed while the next version was being noted: what comes is of that version."""
+    policy = ScriptedPolicy()
+    async with service(tmp_path, policy) as feeds:
+        on_policy = settings(stale, num_ahead=1).model_copy(update={"max_policy_lag": 0})
+        feed = await feeds.open("f", "prompts.jsonl", on_policy)
+        await pulled(feed, 1)
+        await until(lambda: len(feed.ready) == 1)
+        async with feed.journal._lock:
+            publishing = asyncio.create_task(publish(feed, policy, 4))
+            await until(lambda: feed.maker.newest_version == 4)
+            await asyncio.sleep(0)  # it stands first in line for the ledger
+            stream = feed.pull(pull := Pull(1))
+            pulling = asyncio.ensure_future(anext(stream))
+            await until(lambda: bool(pull.claimed))
+        await publishing
+        (group,) = await pulling
+        await stream.aclose()
+        assert group.policy_version == 4
+        await until(lambda: feed.tickets.dropped == dropped)
 
 
 async def test_a_redelivered_group_is_held_to_the_lag_too(tmp_path: Path) -> None:

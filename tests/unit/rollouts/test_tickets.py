@@ -122,3 +122,11 @@ def test_memory_is_of_what_is_out_of_order() -> None:
     assert tickets.first_open == Ticket(100, 0)
     assert (len(tickets._done), len(tickets._free), len(tickets.leases)) == (0, 0, 0)
     assert len(tickets._lapses) <= 1025
+
+
+def test_a_lease_of_what_is_done_is_none(tickets: Tickets) -> None:
+    """A drop that was told as failed was stored all the same: after a restart nobody holds what was leased since."""
+    (ticket,) = tickets.take(1, 0.0)
+    tickets.apply({"event": "drop", "reason": "stale", "tickets": [ticket.id]})
+    lease(tickets, ticket, "a")
+    assert (tickets.holders(), tickets.leases) == ({}, {})
