@@ -4,8 +4,9 @@ In the drills services are restarted, scaled, drained, killed and given TLS whil
 at work: no call of theirs may fail, and no tree and no group may be lost.
 
 It takes root and `make cluster-tools`, and runs where RETROGRADE_NODE is set: five to ten minutes with 1, as in CI, and
-five more with `full`, which adds the drills that a release deserves, but not every change. The images are
-those of tools/images. Torch and vLLM are not in them: the engine's and the jobs' pods mount this environment's
+five more with `full`, which adds the drills that a release deserves, but not every change. The images are those of
+tools/images, and before them the archives in RETROGRADE_IMAGES: what `make images` made, saved as
+registry.local/retrograde/NAME:dev. Torch and vLLM are mounted: the engine's and the jobs' pods have this environment's
 packages, read-only, as a PersistentVolume of the node. Kafka and MinIO are those of k8s/dev, in images of
 tools/cluster.
 """
@@ -100,10 +101,11 @@ pytestmark = [
 
 
 def archives(folder: Path) -> list[Path]:
-    """All images that the pods use."""
+    """All images that the pods use; those of RETROGRADE_IMAGES take the place of others of their names."""
     command = [sys.executable, "-m", "tools.images", "--out", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    return [folder / "images.tar", dev_images.build(folder / "dev.tar")]
+    given = [Path(each).absolute() for each in os.environ.get("RETROGRADE_IMAGES", "").split()]
+    return [folder / "images.tar", dev_images.build(folder / "dev.tar"), *given]
 
 
 @pytest.fixture(scope="module")
