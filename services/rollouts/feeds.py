@@ -13,6 +13,7 @@ from retrograde.core.policy import Policy, Verifier
 from retrograde.core.problem import Problem
 from retrograde.runtime.errors import ConflictError, InvalidInputError, NotFoundError
 from retrograde.runtime.objects import ObjectStore
+from retrograde.tasks.task import TaskError, load_task
 from services.rollouts.feed import Feed
 from services.rollouts.journal import Journal
 from services.rollouts.kept import Kept
@@ -70,7 +71,8 @@ class Feeds:
         """What was described before a setting was added is described with its default; what cannot be read is not."""
         key = f"{name}/feed.json"
         if not self.store.exists(key):
-            read_problems(self.store, prompts_key)
+            problems = read_problems(self.store, prompts_key)
+            _check_tasks(problems, prompts_key)
             description = {"prompts_key": prompts_key, "settings": settings.model_dump(mode="json")}
             self.store.put(key, json.dumps(description).encode())
         elif self._described(name) != (prompts_key, settings):
@@ -92,6 +94,15 @@ class Feeds:
         journal, sampler = Journal(ledger), Sampler(name, settings, self.policy, self.verifier, self.slots)
         maker = Maker(problems, settings, journal, sampler)
         return Feed(name, settings, journal, maker, self.kept, self.drain)
+
+
+def _check_tasks(problems: Sequence[Problem], key: str) -> None:
+    """Raises InvalidInputError where one names a task that there is not."""
+    try:
+        for task in {problem.task for problem in problems}:
+            load_task(task)
+    except TaskError as error:
+        raise InvalidInputError(f"prompts_key: {key!r}: {error}") from error
 
 
 def read_problems(store: ObjectStore, key: str) -> list[Problem]:

@@ -11,8 +11,9 @@ import numpy as np
 from retrograde.core.policy import Completion, Generation, Policy, Prompt, Sampling, Verifier
 from retrograde.core.problem import Cost, Grade, Problem, Verdict
 from retrograde.core.rollout import REWARDS, RolloutGroup, Sample
+from retrograde.runtime.errors import InvalidInputError
 from retrograde.runtime.logs import get_logger
-from retrograde.tasks.task import Task, load_task
+from retrograde.tasks.task import Task, TaskError, load_task
 from services.rollouts.metrics import SAMPLES, UNGRADED
 from services.rollouts.settings import FeedSettings
 from services.rollouts.slots import Slots
@@ -35,7 +36,16 @@ class Sampler:
     slots: Slots
 
     async def group(self, ticket: Ticket, problem: Problem) -> RolloutGroup | None:
-        """A group without a lease; None when, asked repeatedly, the verifier judges fewer than two samples."""
+        """A group without a lease; None when, asked repeatedly, the verifier judges fewer than two samples.
+
+        Raises InvalidInputError, which names the problem, where its task cannot read it.
+        """
+        try:
+            return await self._group(ticket, problem)
+        except TaskError as error:
+            raise InvalidInputError(f"prompt {problem.id!r}: {error}") from error
+
+    async def _group(self, ticket: Ticket, problem: Problem) -> RolloutGroup | None:
         task, spent = load_task(problem.task), Cost()
         for _ in range(_SAMPLING_ATTEMPTS):
             began = time.perf_counter()

@@ -191,12 +191,24 @@ async def test_unknown_feed_and_empty_prompts_are_named(tmp_path: Path) -> None:
             await feeds.open("g", "empty.jsonl", SETTINGS)
 
 
-@pytest.mark.parametrize("wrong", [None, b"", b"none\n", b'{"id": "p"}\n', b"7\n", b"\xff\n"])
+NO_TASK = json.dumps({**asdict(PROBLEMS[0]), "task": "no_such_task"}).encode()
+
+
+@pytest.mark.parametrize("wrong", [None, b"", b"none\n", b'{"id": "p"}\n', b"7\n", b"\xff\n", NO_TASK])
 async def test_a_wrong_prompts_key_takes_no_name(tmp_path: Path, wrong: bytes | None) -> None:
-    """After an object that is missing, empty or holds no problems the corrected call opens the feed."""
+    """After an object that is missing, empty or holds no problems of ours the corrected call opens the feed."""
     async with service(tmp_path) as feeds:
         if wrong is not None:
             feeds.store.put("prompts.jsnl", wrong)
         with pytest.raises((NotFoundError, InvalidInputError), match=r"prompts\.jsnl"):
             await feeds.open("f", "prompts.jsnl", SETTINGS)
         assert (await feeds.open("f", "prompts.jsonl", SETTINGS)).maker.problems == PROBLEMS
+
+
+async def test_a_prompt_that_its_task_cannot_read_is_named(tmp_path: Path) -> None:
+    """Whoever pulls is told which, and what is wrong with it."""
+    problem = Problem("p", "countdown", "nonsense", "28")
+    async with service(tmp_path, verifier=ScriptedVerifier(MIXED), problems=[problem]) as feeds:
+        feed = await feeds.open("f", "prompts.jsonl", SETTINGS)
+        with pytest.raises(InvalidInputError, match=r"prompt 'p': .*'nonsense' is no Countdown problem"):
+            await pulled(feed, 1)
