@@ -246,6 +246,16 @@ async def test_launching_twice_at_once_makes_one_job(backend: KubernetesBackend,
     assert [each["metadata"]["uid"] for each in again] == [jobs[0]["metadata"]["uid"]]
 
 
+def test_a_change_that_is_late_is_not_made(control_plane: Cluster, api: KubernetesApi, lab: str) -> None:
+    """The server keeps to the deadline that our changes bring with them."""
+    path = f"/api/v1/namespaces/{lab}/configmaps"
+    late: dict[str, Any] = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}}
+    with pytest.raises(AssertionError, match=r"(?i)timeout|deadline"):
+        control_plane.kubectl("create", f"--raw={path}?timeout=1us", "-f-", given=json.dumps(late))
+    assert "late" not in [each["metadata"]["name"] for each in api.get(path)["items"]]
+    api.create(path, late)
+
+
 async def test_a_queue_holds_a_job_back(backend: KubernetesBackend, lab: str) -> None:
     """Kueue's label and suspend: no pod is made before somebody admits the job."""
     settings = backend.settings.model_copy(update={"queue": "team-a"})

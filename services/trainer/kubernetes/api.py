@@ -5,6 +5,8 @@ server what it serves, which may be away when the trainer starts. Its errors bec
 
 404 NotFoundError    409 ConflictError    410 ExpiredError    400, 422 InvalidInputError    403 ForbiddenError
 no answer, 401, 429, 5xx                  UnavailableError, as 403 and 410 are: a run waits, also for rights
+
+A change is given to the server with a deadline before our own: none is made after we went on without its answer.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from retrograde.runtime.errors import (
 from services.trainer.kubernetes.access import Access
 
 Object = dict[str, Any]
+_SERVER_SHARE = 0.9  # of our patience
 
 
 class ExpiredError(UnavailableError):
@@ -85,19 +88,19 @@ class KubernetesApi:
 
     def create(self, path: str, body: Object) -> Object:
         """The object as it was made in the collection at `path`. Raises ConflictError where there is one."""
-        return self._json("post", path, body=body)
+        return self._change("post", path, body=body)
 
     def replace(self, path: str, body: Object) -> Object:
         """Raises ConflictError when it changed since `body` was read."""
-        return self._json("put", path, body=body)
+        return self._change("put", path, body=body)
 
     def patch(self, path: str, body: Object) -> Object:
         """Merges `body` into the object (RFC 7386)."""
-        return self._json("patch", path, body=body, content_type="application/merge-patch+json")
+        return self._change("patch", path, body=body, content_type="application/merge-patch+json")
 
     def delete(self, path: str, uid: str) -> None:
         """Deletes the object of that uid, after all that belongs to it; returns at once."""
-        self._json("delete", path, body={"propagationPolicy": "Foreground", "preconditions": {"uid": uid}})
+        self._change("delete", path, body={"propagationPolicy": "Foreground", "preconditions": {"uid": uid}})
 
     def text(self, path: str, **query: str) -> str:
         """What is not JSON: a log."""
@@ -109,6 +112,9 @@ class KubernetesApi:
         listed = functools.partial(self._call, "get", path, serialize=False, _request_timeout=patience)
         with self._told(path):
             yield from Watch().stream(listed, resource_version=resource_version, timeout_seconds=seconds)
+
+    def _change(self, method: str, path: str, **options: Any) -> Object:
+        return self._json(method, path, query_params=[("timeout", f"{_SERVER_SHARE * self._timeout:.3f}s")], **options)
 
     def _json(self, method: str, path: str, **options: Any) -> Object:
         answer: Object = json.loads(self._answer(method, path, **options))

@@ -41,6 +41,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_PUT(self) -> None:
+        self._answer()
+
     def do_PATCH(self) -> None:
         self._answer()
 
@@ -197,6 +200,19 @@ def test_a_deletion_names_the_object_it_means(server: Server, api: KubernetesApi
     """In the foreground, and only the one of that uid."""
     api.delete("/jobs/a", "uid-1")
     assert json.loads(server.asked[0][3]) == {"propagationPolicy": "Foreground", "preconditions": {"uid": "uid-1"}}
+
+
+def test_no_change_is_made_after_its_caller_went_on(server: Server, to: Callable[[str], Access]) -> None:
+    """The server has to give each change up before its client does; what is only read has no such deadline."""
+    with KubernetesApi(to(server.url), timeout_seconds=10.0) as api:
+        api.create("/jobs", {})
+        api.replace("/leases/a", {})
+        api.patch("/runs/a", {})
+        api.delete("/jobs/a", "uid-1")
+        api.get("/jobs")
+    asked = [(method, urlsplit(path).query) for method, path, _, _ in server.asked]
+    changes = [(method, "timeout=9.000s") for method in ("POST", "PUT", "PATCH", "DELETE")]
+    assert asked == [*changes, ("GET", "")]
 
 
 def test_a_patch_can_take_a_field_away(server: Server, api: KubernetesApi) -> None:
