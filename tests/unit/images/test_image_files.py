@@ -98,6 +98,11 @@ def test_packages_come_with_hashes(image: Image) -> None:
     assert {"--require-hashes", "--no-deps"} <= set(installed.split())
 
 
+def test_large_packages_come_compiled(image: Image) -> None:
+    """Torch and vLLM are not compiled anew by each process that starts, which cannot keep what it compiles."""
+    assert ("--compile-bytecode" in dockerfile(image.name)) == image.is_mounted
+
+
 def test_skaffold_builds_every_image() -> None:
     """skaffold.yaml names each Dockerfile once, and tells the chart each image."""
     document = yaml.safe_load((ROOT / "skaffold.yaml").read_text(encoding="utf-8"))
