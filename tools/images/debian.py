@@ -16,13 +16,13 @@ from pathlib import Path
 from tools.images.layers import Entry
 
 _SOURCES = ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
-_LEFT_OUT = (
+LEFT_OUT = (
     *(f"usr/share/{each}/" for each in ("man", "locale", "info", "lintian", "bug")),
     "usr/lib/python3.11/lib2to3/",
     "usr/lib/python3.11/pydoc_data/",
 )
-_MERGED = ("bin", "sbin", "lib", "lib64")  # folders that are links into usr/ since Debian 12
-_ACCOUNTS = {
+MERGED = ("bin", "sbin", "lib", "lib64")  # folders that are links into usr/ since Debian 12
+ACCOUNTS = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nretrograde:x:10001:10001::/app:/bin/false\n",
     "etc/group": "root:x:0:\nretrograde:x:10001:\n",
     "etc/nsswitch.conf": "hosts: files dns\n",
@@ -56,12 +56,12 @@ def download(packages: tuple[str, ...], state: Path) -> list[Path]:
 
 def unpacked(debs: Sequence[Path]) -> dict[str, Entry]:
     """The files of `debs`, with what their maintainer scripts would have made of use here."""
-    found: dict[str, Entry] = {each: Entry(target=f"usr/{each}", mode=0o777) for each in _MERGED}
+    found: dict[str, Entry] = {each: Entry(target=f"usr/{each}", mode=0o777) for each in MERGED}
     for deb in debs:
         found |= dict(_files(deb))
         control = _run(["dpkg-deb", "--field", str(deb)]).encode()
         found[f"var/lib/dpkg/status.d/{deb.name.partition('_')[0]}"] = Entry(data=control)
-    found |= {name: Entry(data=text.encode()) for name, text in _ACCOUNTS.items()}
+    found |= {name: Entry(data=text.encode()) for name, text in ACCOUNTS.items()}
     for name, target in _LINKS.items():
         if f"usr/bin/{target}" in found:
             found[f"usr/bin/{name}"] = Entry(target=target, mode=0o777)
@@ -75,7 +75,7 @@ def _files(deb: Path) -> Iterator[tuple[str, Entry]]:
     ):
         for member in tar:
             name = _place(member.name)
-            if not name or member.isdir() or name.startswith(_LEFT_OUT) or _is_paper(name):
+            if not name or member.isdir() or name.startswith(LEFT_OUT) or _is_paper(name):
                 continue
             if member.issym():
                 yield name, Entry(target=member.linkname, mode=0o777)
@@ -88,7 +88,7 @@ def _files(deb: Path) -> Iterator[tuple[str, Entry]]:
 def _place(name: str) -> str:
     """Where a packed path is on a system whose bin, lib, ... are links into usr/."""
     name = name.removeprefix("./").strip("/")
-    return f"usr/{name}" if name.partition("/")[0] in _MERGED else name.removeprefix(".")
+    return f"usr/{name}" if name.partition("/")[0] in MERGED else name.removeprefix(".")
 
 
 def _is_paper(name: str) -> bool:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from import_graph import ROOT
 
+from tools.images import debian
 from tools.images.definitions import IMAGES, PYTHON_PACKAGES, SYSTEM, TOOLCHAIN, USER, Image
 
 NAMES = sorted(IMAGES)
@@ -70,6 +71,17 @@ def test_both_builds_install_the_same(image: Image) -> None:
     assert f"COPY --from=packages /packages /{PYTHON_PACKAGES}\n" in text
     assert re.findall(r"^COPY services/([a-z]+) services/\1$", text, re.MULTILINE) == list(image.services)
     assert re.findall(r"^COPY models/(\S+) models/\1$", text, re.MULTILINE) == list(image.models)
+
+
+def test_both_builds_make_the_same_of_packages() -> None:
+    """The script of the light Dockerfiles leaves out what the archive does; accounts and links are the same."""
+    script = (ROOT / "services" / "system.sh").read_text(encoding="utf-8")
+    left_out = script.partition("rm -rf ")[2].partition("\nln ")[0].replace("\\\n", " ").split()
+    assert {f"{each}/" for each in left_out} == set(debian.LEFT_OUT)
+    written = dict(re.findall(r"^(?:printf|echo) '(.*)' >(etc/.*)$", script, re.MULTILINE))
+    texts = {path: text.replace("\\n", "\n").rstrip() for text, path in written.items()}
+    assert texts == {path: text.rstrip() for path, text in debian.ACCOUNTS.items()}
+    assert f"for each in {' '.join(debian.MERGED)}; do" in script
 
 
 def test_bases_may_be_given_with_their_digests(image: Image) -> None:
