@@ -164,18 +164,16 @@ def test_a_service_keeps_its_secrets(world: World, module: str) -> None:
         ({"tokens": "raw_tokens.yaml"}, "write the token's SHA-256"),
         ({"tls": "key"}, "are no PEM certificate and key"),
         ({"store": "two_lines"}, "secret_key_file"),
-        ({"broker": "kafka"}, "broker: "),
     ],
 )
 def test_a_start_that_fails_keeps_them_too(world: World, settings: dict[str, str], says: str) -> None:
     """A secret in the wrong place, or one of which nobody is told, is not in the line that says what is wrong."""
     raw, key = world.file("raw_tokens.yaml", f"alice: {TOKEN}"), world.file("no.key", KAFKA_PASSWORD)
-    password, two = world.file("password", KAFKA_PASSWORD), world.file("two_lines", f"{S3_SECRET}\n{KAFKA_PASSWORD}\n")
+    two = world.file("two_lines", f"{S3_SECRET}\n{KAFKA_PASSWORD}\n")
     wrong: dict[str, object] = {
         "raw_tokens.yaml": str(raw),
         "key": described(world.tls) | {"key": str(key)},
         "two_lines": world.store.replace(f"{world.folder}/secret_key", str(two)),
-        "kafka": f"kafka://{NOWHERE}?username_file={world.folder}/access_key&password_file={password}",
     }
     given = {name: wrong[value] for name, value in settings.items()}
     sqlite = {"broker": f"sqlite:///{world.folder}/broker.db"}
@@ -185,3 +183,16 @@ def test_a_start_that_fails_keeps_them_too(world: World, settings: dict[str, str
     said |= {"log": service.log.read_text()}
     assert leaks(world, said) == []
     assert says in said["log"]
+
+
+def test_a_start_that_waits_keeps_them_too(world: World) -> None:
+    """A broker that is away is waited for, and its password is neither in the reason nor in what the kernel knows."""
+    password = world.file("password", KAFKA_PASSWORD)
+    broker = f"kafka://{NOWHERE}?username_file={world.folder}/access_key&password_file={password}"
+    with started(world.folder, "services.rewriter", **world.settings, broker=broker) as service:
+        reason = service.until("start waits")["reason"]
+        said = kernel_knows(service) | {"reason": reason}
+        service.stop()
+    said |= {"log": service.log.read_text()}
+    assert leaks(world, said) == []
+    assert f"broker: 'kafka://{NOWHERE}" in reason
