@@ -8,12 +8,12 @@ compared one by one and ports are numbers: whatever else a policy asks for is re
 
 from __future__ import annotations
 
-import contextlib
 import json
 import ssl
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -116,12 +116,15 @@ class Policies:
 
     def enforce(self) -> None:
         """Those of now; while the API server does not answer, the last ones stay."""
-        with contextlib.suppress(OSError):
-            ruleset = State(**{name: self._list(path) for name, path in _LISTS.items()}).ruleset()
-            if ruleset != self._ruleset:
-                self._file.write_text(ruleset, encoding="utf-8")
-                run_tool(["nft", "-f", str(self._file)], debian_environment())
-                self._ruleset = ruleset
+        try:
+            state = State(**{name: self._list(path) for name, path in _LISTS.items()})
+        except (OSError, HTTPException):
+            return
+        ruleset = state.ruleset()
+        if ruleset != self._ruleset:
+            self._file.write_text(ruleset, encoding="utf-8")
+            run_tool(["nft", "-f", str(self._file)], debian_environment())
+            self._ruleset = ruleset
 
     def _list(self, path: str) -> list[Object]:
         url = f"{self._server}{path}?resourceVersion=0"  # from its memory, not from etcd's disk
