@@ -143,7 +143,7 @@ def _selects(selector: Object, obj: Object) -> bool:
     if selector.get("matchExpressions"):
         raise InvalidInputError(f"{selector}: matchExpressions are not enforced here: use matchLabels")
     labels = obj["metadata"].get("labels", {})
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    return bool(selector.get("matchLabels", {}).items() <= labels.items())
 
 
 def _block(block: Object, direction: _Direction) -> str:
